@@ -1,0 +1,1 @@
+"""Everything that knows a pretrained network: transformer, adapters, codecs, text, schedule."""

@@ -1,0 +1,189 @@
+"""LTX-2 as a velocity field: an AVSequence and a noise level in, two velocities out.
+
+Letters: B batch, N tokens, C channels.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from diffusers import LTX2VideoTransformer3DModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from idlora_pl.ltx2.presets import Preset, preset_named
+from idlora_pl.method.masks import BlindQueries, HideKeys, NotedRotary, SkipBlock, text_bias
+from idlora_pl.method.tokens import AVSequence
+
+# The model embeds noise levels in thousandths.
+_TIMESTEP_SCALE = 1000
+
+
+class LTX2(nn.Module):
+    """The diffusers LTX-2 transformer behind the interface of a velocity field.
+
+    Attributes:
+        transformer: the stock diffusers model.
+        preset: which base model this is.
+        geometry: its position grids.
+
+    Example:
+        >>> model = LTX2.from_preset("smoke")
+        >>> sum(weight.numel() for weight in model.parameters())
+        121024
+    """
+
+    def __init__(self, preset: Preset, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None):
+        """Build the model with random weights (shapes only on the device "meta")."""
+        super().__init__()
+        self.preset = preset
+        self.geometry = preset.geometry
+        with torch.device(device or preset.device):
+            transformer = LTX2VideoTransformer3DModel(**preset.config)
+        self.transformer = transformer.to(dtype or preset.dtype)
+        self._wrap_processors()
+
+    @classmethod
+    def from_preset(
+        cls, name: str, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> "LTX2":
+        """Build a base model by name: nano, smoke, ltx2-19b or ltx2.3-22b.
+
+        Args:
+            name: the preset.
+            device: where the random weights lie; None means "meta" (no memory) for the two full sizes, else "cpu".
+            dtype: dtype of the weights; None means bfloat16 for the two full sizes, else float32.
+        """
+        return cls(preset_named(name), device=device, dtype=dtype)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, preset: str, *, dtype: torch.dtype | None = None) -> "LTX2":
+        """Load weights from a diffusers folder or from one safetensors file with diffusers' names.
+
+        Args:
+            path: folder or file.
+            preset: name of the base model that the weights belong to.
+            dtype: dtype of the weights; None means the preset's, whatever the file stores.
+
+        Raises:
+            FileNotFoundError: when there is nothing at the path.
+            ValueError: when names or shapes are not those of the preset.
+        """
+        path, chosen = Path(path), preset_named(preset)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder; pass the weights of preset {preset!r}")
+        model = cls(chosen, device="meta", dtype=dtype)
+        if path.is_dir():
+            loaded = LTX2VideoTransformer3DModel.from_pretrained(path, torch_dtype=dtype or chosen.dtype)
+            weights = loaded.state_dict()
+        else:
+            weights = _read_weights(path)
+        expected = model.transformer.state_dict()
+        _check_weights(path, preset, weights, expected)
+        weights = {name: weight.to(expected[name].dtype) for name, weight in weights.items()}
+        model.transformer.load_state_dict(weights, assign=True)
+        return model
+
+    def forward(
+        self,
+        av: AVSequence,
+        sigma: Tensor,
+        *,
+        skip_blocks: tuple[int, ...] = (),
+        isolate_modalities: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict the velocities of the target tokens.
+
+        Args:
+            av: the sequence.
+            sigma: (B,) noise level in [0, 1].
+            skip_blocks: blocks whose self-attention is perturbed (spatio-temporal guidance).
+            isolate_modalities: whether audio and video ignore each other.
+
+        Returns:
+            (B, N, C) of video and of audio, reference rows cut, in the dtype of the latents.
+        """
+        self._check_blocks(skip_blocks)
+        dropped, valued = (skip_blocks, ()) if self.preset.skip == "drop" else ((), skip_blocks)
+        hidden_keys = 0 if av.video_sees_reference else av.audio.n_reference
+        with self._notes(hidden_keys, dropped):
+            video, audio = self.transformer(
+                **self._inputs(av, sigma),
+                isolate_modalities=isolate_modalities,
+                spatio_temporal_guidance_blocks=list(valued),
+                use_cross_timestep=self.preset.use_cross_timestep,
+                return_dict=False,
+            )
+        video, audio = video[:, av.video.n_reference :], audio[:, av.audio.n_reference :]
+        return video.to(av.video.latents.dtype), audio.to(av.audio.latents.dtype)
+
+    def _inputs(self, av: AVSequence, sigma: Tensor) -> dict[str, Tensor | None]:
+        dtype = self.transformer.dtype
+        video_bias, audio_bias = text_bias(av, dtype)
+        return {
+            "hidden_states": av.video.latents.to(dtype),
+            "audio_hidden_states": av.audio.latents.to(dtype),
+            "encoder_hidden_states": av.text.video.to(dtype),
+            "audio_encoder_hidden_states": av.text.audio.to(dtype),
+            "encoder_attention_mask": video_bias,
+            "audio_encoder_attention_mask": audio_bias,
+            "timestep": av.video.timesteps(sigma) * _TIMESTEP_SCALE,
+            "audio_timestep": av.audio.timesteps(sigma) * _TIMESTEP_SCALE,
+            "sigma": sigma * _TIMESTEP_SCALE,
+            "audio_sigma": sigma * _TIMESTEP_SCALE,
+            "video_coords": av.video.positions,
+            "audio_coords": av.audio.positions,
+        }
+
+    def _wrap_processors(self) -> None:
+        for index, block in enumerate(self.transformer.transformer_blocks):
+            hide_keys, blind = block.audio_to_video_attn, block.audio_attn2
+            hide_keys.set_processor(HideKeys(hide_keys.get_processor()))
+            blind.set_processor(BlindQueries(blind.get_processor()))
+            if self.preset.skip == "drop":
+                for attention in (block.attn1, block.audio_attn1):
+                    attention.set_processor(SkipBlock(attention.get_processor(), index))
+
+    @contextmanager
+    def _notes(self, hidden_keys: int, skipped_blocks: tuple[int, ...]) -> Iterator[None]:
+        """Put notes on the rotary embeddings that the transformer makes while the context is open."""
+
+        def note(_module: nn.Module, _arguments: object, rotary: tuple[Tensor, Tensor]) -> NotedRotary:
+            return NotedRotary(rotary, hidden_keys, skipped_blocks)
+
+        with ExitStack() as hooks:
+            for name in ("rope", "audio_rope", "cross_attn_audio_rope"):
+                hooks.callback(getattr(self.transformer, name).register_forward_hook(note).remove)
+            yield
+
+    def _check_blocks(self, skip_blocks: tuple[int, ...]) -> None:
+        n_blocks = len(self.transformer.transformer_blocks)
+        if any(not 0 <= block < n_blocks for block in skip_blocks):
+            raise ValueError(
+                f"skip_blocks must lie in 0..{n_blocks - 1} for {self.preset.name}; got {skip_blocks}; "
+                f"the preset's own block is {self.preset.stg_block}"
+            )
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file ({error}); pass weights with diffusers' names") from error
+
+
+def _check_weights(path: Path, preset: str, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    missing, unexpected = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    if missing or unexpected:
+        raise ValueError(
+            f"{path}: not the weights of preset {preset!r}; {len(missing)} names missing {missing[:1]}, "
+            f"{len(unexpected)} unexpected {unexpected[:1]}; pass the preset that made the file"
+        )
+    for name, weight in weights.items():
+        if weight.shape != expected[name].shape:
+            raise ValueError(
+                f"{path}: {name} is {tuple(weight.shape)}, preset {preset!r} needs {tuple(expected[name].shape)}; "
+                "pass the preset that made the file"
+            )

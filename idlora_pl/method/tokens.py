@@ -1,0 +1,163 @@
+"""Token sequences of the two modalities, the text context, and how latents become tokens.
+
+Letters: B batch, N tokens, C channels, D position axes, L text tokens, F H W the video latent grid,
+T audio steps, M frequency bins of an audio latent.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+HiddenText = Literal["nothing", "uniform"]
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Text as the encoder gives it, before the connectors; what shards store.
+
+    Attributes:
+        video: (B, L, D1) features for the video stream.
+        audio: (B, L, D2) features for the audio stream.
+        mask: (B, L) bool, True where there is a text token.
+    """
+
+    video: Tensor
+    audio: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class TextContext:
+    """Text as the transformer reads it, after the connectors.
+
+    Attributes:
+        video: (B, L, Dv) context of the video tokens.
+        audio: (B, L, Da) context of the audio tokens.
+        mask: (B, L) bool, True where there is a text token; None when every position is one.
+    """
+
+    video: Tensor
+    audio: Tensor
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One modality's sequence; a reference, if there is one, comes first.
+
+    Attributes:
+        latents: (B, N, C) noisy or clean latents.
+        positions: (B, D, N, 2) float32 [start, end); D = 1 (seconds) for audio,
+            D = 3 (seconds, pixels, pixels) for video.
+        clean: (B, N) bool, True on conditioning tokens: timestep 0, no loss, never moved by a sampler.
+        n_reference: how many leading tokens are the reference.
+
+    Raises:
+        ValueError: when the shapes do not belong together.
+
+    Example:
+        >>> audio = Tokens(torch.zeros(1, 3, 8), torch.zeros(1, 1, 3, 2), torch.tensor([[True, False, False]]), 1)
+        >>> audio.timesteps(torch.tensor([0.5]))
+        tensor([[0.0000, 0.5000, 0.5000]])
+        >>> audio.target().n_tokens
+        2
+    """
+
+    latents: Tensor
+    positions: Tensor
+    clean: Tensor
+    n_reference: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that do not belong together."""
+        if self.latents.ndim != 3:
+            raise ValueError(f"latents must be (B, N, C); got {tuple(self.latents.shape)}; patchify them first")
+        batch, n_tokens, _ = self.latents.shape
+        if self.clean.shape != (batch, n_tokens) or self.clean.dtype != torch.bool:
+            raise ValueError(
+                f"clean must be ({batch}, {n_tokens}) bool like the latents; "
+                f"got {tuple(self.clean.shape)} {self.clean.dtype}"
+            )
+        positions = self.positions.shape
+        if len(positions) != 4 or (positions[0], positions[2], positions[3]) != (batch, n_tokens, 2):
+            raise ValueError(
+                f"positions must be ({batch}, D, {n_tokens}, 2) like the latents; got {tuple(positions)}; "
+                "expand a grid of batch 1 with .expand(B, -1, -1, -1)"
+            )
+        if not 0 <= self.n_reference <= n_tokens:
+            raise ValueError(f"n_reference must lie in 0..{n_tokens}; got {self.n_reference}")
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens, reference included."""
+        return self.latents.shape[1]
+
+    def target(self) -> "Tokens":
+        """The same sequence without its reference."""
+        cut = self.n_reference
+        return Tokens(self.latents[:, cut:], self.positions[:, :, cut:], self.clean[:, cut:])
+
+    def with_latents(self, latents: Tensor) -> "Tokens":
+        """The same sequence with other latents (B, N, C)."""
+        return replace(self, latents=latents)
+
+    def timesteps(self, sigma: Tensor) -> Tensor:
+        """Noise level of every token: sigma (B,) where it is noisy, 0 where it is clean; (B, N)."""
+        return sigma[:, None] * ~self.clean
+
+
+@dataclass(frozen=True)
+class AVSequence:
+    """Everything that the transformer needs except the noise level.
+
+    Attributes:
+        video: video tokens.
+        audio: audio tokens, the voice reference first.
+        text: the prompt.
+        video_sees_reference: whether video tokens attend to reference audio tokens.
+        reference_sees_text: whether reference audio tokens attend to the prompt.
+        hidden_text: what a reference token gets that does not see the text: "nothing" (exact zeros) or
+            "uniform" (the mean over all text values, which the authors' mask amounts to).
+    """
+
+    video: Tokens
+    audio: Tokens
+    text: TextContext
+    video_sees_reference: bool = True
+    reference_sees_text: bool = True
+    hidden_text: HiddenText = "nothing"
+
+    def __post_init__(self) -> None:
+        """Refuse parts with different batch sizes."""
+        sizes = [part.shape[0] for part in (self.video.latents, self.audio.latents, self.text.video, self.text.audio)]
+        if len(set(sizes)) != 1:
+            raise ValueError(
+                "video, audio and both text contexts must share one batch size; "
+                f"got {sizes}; expand the smaller ones"
+            )
+
+    def without_reference(self) -> "AVSequence":
+        """The same sequence as the model would get it had no voice been given."""
+        return replace(self, audio=self.audio.target())
+
+
+def patchify_video(latents: Tensor) -> Tensor:
+    """Turn video latents (B, C, F, H, W) into tokens (B, F*H*W, C): frame, then row, then column."""
+    return latents.flatten(2).transpose(1, 2)
+
+
+def unpatchify_video(tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """Turn video tokens (B, F*H*W, C) back into latents (B, C, F, H, W) of the grid (F, H, W)."""
+    return tokens.transpose(1, 2).unflatten(2, grid)
+
+
+def patchify_audio(latents: Tensor) -> Tensor:
+    """Turn audio latents (B, C, T, M) into tokens (B, T, C*M), channel-major."""
+    return latents.transpose(1, 2).flatten(2)
+
+
+def unpatchify_audio(tokens: Tensor, channels: int) -> Tensor:
+    """Turn audio tokens (B, T, C*M) back into latents (B, C, T, M) with C channels."""
+    return tokens.unflatten(2, (channels, -1)).transpose(1, 2)
