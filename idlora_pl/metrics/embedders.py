@@ -1,0 +1,47 @@
+"""What a metric asks of a network: one method, so that networks are interchangeable.
+
+Letters: B clips, S samples, D embedding size, T steps at 25 Hz, F frames, H W pixels. An embedder resamples
+to its own rates, and raises ``Unscorable`` with a reason code for a clip that it cannot read.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class SpeakerEmbedder(Protocol):
+    """Maps a voice to a vector; vectors of one speaker point the same way."""
+
+    def embed(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
+        """Embed waveforms (B, S) in [-1, 1]; returns (B, D)."""
+        ...
+
+
+class LipSyncEmbedder(Protocol):
+    """Maps sound and mouth to one space; vectors of the same moment lie close."""
+
+    def embed(
+        self, waveform: Tensor, sample_rate_hz: int, frames: Tensor, frame_rate_fps: float
+    ) -> tuple[Tensor, Tensor]:
+        """Embed one clip, waveform (S,) and frames uint8 (F, 3, H, W).
+
+        Returns:
+            Audio (T, D) and video (T, D).
+        """
+        ...
+
+
+class Transcriber(Protocol):
+    """Writes down what is said."""
+
+    def transcribe(self, waveform: Tensor, sample_rate_hz: int) -> list[str]:
+        """Transcribe waveforms (B, S) in [-1, 1]; returns one string of space-separated words for each."""
+        ...
+
+
+class EnvironmentClassifier(Protocol):
+    """Names the place that is heard behind the voice."""
+
+    def classify(self, waveform: Tensor, sample_rate_hz: int) -> list[str]:
+        """Classify waveforms (B, S) in [-1, 1]; returns one name for each."""
+        ...

@@ -1,0 +1,71 @@
+"""Lip-sync: do mouth and sound agree, and at which offset?"""
+
+from dataclasses import asdict, fields
+
+from torch import Tensor
+
+from idlora_pl.media import Clip
+from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, mono, scored
+from idlora_pl.metrics.embedders import LipSyncEmbedder
+from idlora_pl.metrics.functional import LipSyncScores, lip_sync_scores
+from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_frames, check_waveform
+
+
+class LipSync(ClipMean):
+    """Means of ``lip_sync``, ``lse_d``, ``lse_c`` and ``lip_offset`` over clips (see ``LipSyncScores``).
+
+    Args:
+        embedder: The two-stream network.
+        max_offset: Largest offset in steps of 0.04 s.
+        min_steps: Clips with fewer embedding steps are ``too_short``.
+        kwargs: Passed to ``torchmetrics.Metric``.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self, embedder: LipSyncEmbedder, *, max_offset: int = 15, min_steps: int = 2, **kwargs: bool
+    ) -> None:
+        super().__init__(tuple(field.name for field in fields(LipSyncScores)), **kwargs)
+        if max_offset < 1 or min_steps < 2:
+            raise ValueError(f"max_offset must be >= 1 and min_steps >= 2; got {max_offset} and {min_steps}")
+        self.embedder = embedder
+        self.max_offset = max_offset
+        self.min_steps = min_steps
+
+    def score(
+        self, waveform: Tensor, frames: Tensor, *, sample_rate_hz: int, frame_rate_fps: float
+    ) -> ClipScore:
+        """Score one clip: waveform (S,) in [-1, 1] and frames uint8 (F, 3, H, W)."""
+
+        def sync() -> dict[str, float]:
+            voice = check_waveform(waveform, sample_rate_hz)
+            pixels = check_frames(frames, frame_rate_fps)
+            audio, video = self.embedder.embed(voice, sample_rate_hz, pixels, frame_rate_fps)
+            if len(audio) < self.min_steps:
+                raise Unscorable("too_short")
+            audio, video = check_embedding(audio), check_embedding(video)
+            return asdict(lip_sync_scores(audio, video, max_offset=self.max_offset))
+
+        return scored(sync)
+
+    def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
+        """Score one clip against itself; nothing else is expected."""
+        return self.score(
+            mono(clip.waveform),
+            clip.frames,
+            sample_rate_hz=clip.sample_rate_hz,
+            frame_rate_fps=clip.frame_rate_fps,
+        )
+
+    def update(self, waveform: Tensor, frames: Tensor, *, sample_rate_hz: int, frame_rate_fps: float) -> None:
+        """Count waveforms (B, S) with frames uint8 (B, F, 3, H, W)."""
+        if waveform.ndim != 2 or frames.ndim != 5 or len(waveform) != len(frames):
+            raise ValueError(
+                "waveform and frames must be (B, S) and (B, F, 3, H, W); "
+                f"got {tuple(waveform.shape)} and {tuple(frames.shape)}"
+            )
+        self.add(
+            self.score(one, pixels, sample_rate_hz=sample_rate_hz, frame_rate_fps=frame_rate_fps)
+            for one, pixels in zip(waveform, frames, strict=True)
+        )

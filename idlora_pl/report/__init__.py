@@ -1,0 +1,25 @@
+"""From ``scores.jsonl`` to tables on screen, in files and on a page with playable clips."""
+
+from idlora_pl.report.build import build_table
+from idlora_pl.report.render import to_markdown, to_rich
+from idlora_pl.report.scores import ScoreRow, append_scores, read_scores
+from idlora_pl.report.source import read_table, table_from_scores, table_from_yaml
+from idlora_pl.report.table import COLUMNS, Column, Row, Table
+from idlora_pl.report.write import write_report
+
+__all__ = [
+    "COLUMNS",
+    "Column",
+    "Row",
+    "ScoreRow",
+    "Table",
+    "append_scores",
+    "build_table",
+    "read_scores",
+    "read_table",
+    "table_from_scores",
+    "table_from_yaml",
+    "to_markdown",
+    "to_rich",
+    "write_report",
+]

@@ -1,0 +1,135 @@
+"""A table as text: Markdown, and a rich table for the screen. Missing numbers are dashes."""
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from idlora_pl.report.table import Column, Row, Table
+
+DASH = "–"
+
+
+def number(value: float | None, digits: int, *, sign: bool = False) -> str:
+    """Format a number; None is a dash.
+
+    Example:
+        >>> number(0.12345, 3), number(0.5, 1, sign=True), number(None, 3)
+        ('0.123', '+0.5', '–')
+    """
+    if value is None:
+        return DASH
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def interval(low: float | None, high: float | None, digits: int, *, sign: bool = False) -> str:
+    """Format an interval with its brackets; a missing one is empty."""
+    if low is None or high is None:
+        return ""
+    return f"[{number(low, digits, sign=sign)}, {number(high, digits, sign=sign)}]"
+
+
+def p_value(p: float | None) -> str:
+    """Format a p-value; small ones as a bound, None as a dash."""
+    if p is None:
+        return DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def cell_text(table: Table, row: Row, column: Column) -> str:
+    """Return mean, interval and, where not all clips are scored, the count of one cell."""
+    found = table.cell(row.label, column.metric)
+    text = (
+        f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
+    )
+    if found.n_scored < found.n_total:
+        text += f" ({found.n_scored}/{found.n_total})"
+    return text
+
+
+def count_text(table: Table, row: Row) -> str:
+    """Return how many clips a row scored of how many, over its columns."""
+    found = [table.cell(row.label, column.metric) for column in table.columns]
+    total = max(cell.n_total for cell in found)
+    if total == 0:
+        return DASH
+    low, high = min(cell.n_scored for cell in found), max(cell.n_scored for cell in found)
+    return f"{low}/{total}" if low == high else f"{low}-{high}/{total}"
+
+
+def comparison_lines(table: Table) -> list[tuple[str, str, str, str, str]]:
+    """Return the paired block: comparison, metric, difference with interval, p and n."""
+    digits = {column.metric: column.digits for column in table.columns}
+    headings = {column.metric: column.heading for column in table.columns}
+    lines = []
+    for one in table.comparisons:
+        found, n_digits = one.difference, digits[one.metric]
+        ends = interval(found.ci_low, found.ci_high, n_digits, sign=True)
+        difference = f"{number(found.diff, n_digits, sign=True)} {ends}".strip()
+        lines.append((f"{one.a} - {one.b}", headings[one.metric], difference, p_value(found.p), str(found.n)))
+    return lines
+
+
+def notes(table: Table) -> list[str]:
+    """Return the sentences under a table: what the numbers are, missing rows, sources of quoted rows."""
+    said = [
+        "Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. "
+        "Paired: a - b on the same clips, p from sign flips over speakers."
+    ]
+    said += [
+        f"{row.label}: not measured; run `{row.command}`" if row.command else f"{row.label}: not measured"
+        for row in table.rows
+        if table.is_missing(row)
+    ]
+    said += [
+        f"{row.label}: quoted from {row.source or 'an unnamed source'}"
+        for row in table.rows
+        if row.quoted is not None
+    ]
+    if table.seconds:
+        said.append("Seconds: " + ", ".join(f"{phase} {value:.0f}" for phase, value in table.seconds.items()))
+    return said
+
+
+def to_markdown(table: Table) -> str:
+    """Return the table as Markdown, with the paired block and the notes."""
+    heads = ["row", *(column.heading for column in table.columns), "n"]
+    lines = [f"**{table.caption}**", ""] if table.caption else []
+    lines += [_line(heads), _line(["---"] * len(heads))]
+    for row in table.rows:
+        cells = [cell_text(table, row, column) for column in table.columns]
+        if row.quoted is not None:
+            cells = [cell if cell == DASH else f"*{cell}*" for cell in cells]
+        lines.append(_line([_escape(row.label), *cells, count_text(table, row)]))
+    if table.comparisons:
+        lines += ["", _line(["paired", "metric", "difference", "p", "n"]), _line(["---"] * 5)]
+        lines += [_line([_escape(text) for text in line]) for line in comparison_lines(table)]
+    return "\n".join([*lines, "", *(f"- {_escape(note)}" for note in notes(table))]) + "\n"
+
+
+def to_rich(table: Table) -> list[RichTable | Text]:
+    """Return what a rich console prints: the table, the paired block and the notes."""
+    main = RichTable(title=table.caption or None)
+    main.add_column("row")
+    for column in table.columns:
+        main.add_column(column.heading, justify="right")
+    main.add_column("n", justify="right")
+    for row in table.rows:
+        cells = [Text(cell_text(table, row, column).replace(" ", "\n", 1)) for column in table.columns]
+        style = "italic" if row.quoted is not None else ""
+        main.add_row(Text(row.label), *cells, count_text(table, row), style=style)
+    shown: list[RichTable | Text] = [main]
+    if table.comparisons:
+        block = RichTable()
+        for head in ("paired", "metric", "difference", "p", "n"):
+            block.add_column(head, justify="left" if head in ("paired", "metric") else "right")
+        for line in comparison_lines(table):
+            block.add_row(*(Text(text) for text in line))
+        shown.append(block)
+    return [*shown, *(Text(note, style="dim") for note in notes(table))]
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,140 @@
+"""Where a table comes from: a ``scores.jsonl``, or a yaml file that names runs and quoted rows."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from idlora_pl.report.build import build_table
+from idlora_pl.report.scores import ScoreRow, metric_names, read_scores, row_names
+from idlora_pl.report.table import COLUMNS, Column, Row, Table
+
+_TABLE_KEYS = {"caption", "columns", "rows", "paired"}
+_COLUMN_KEYS = {"title", "better", "digits"}
+_ROW_KEYS = {"label", "run", "sampling", "quoted", "source"}
+
+
+def read_table(path: Path | str, *, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:
+    """Read the table of a ``scores.jsonl`` or of a table yaml.
+
+    Returns:
+        The table and the scores it was made from; paths in their notes are relative to the current folder.
+
+    Raises:
+        ValueError: The file is neither, or something in it does not fit; the message says what.
+    """
+    path = Path(path)
+    if path.suffix == ".jsonl":
+        return table_from_scores(path)
+    if path.suffix in (".yaml", ".yml"):
+        return table_from_yaml(path, runs_dir)
+    raise ValueError(f"{path} is not a table; give a scores.jsonl or a yaml of experiments/tables")
+
+
+def table_from_scores(path: Path | str) -> tuple[Table, list[ScoreRow]]:
+    """Make a table of all rows and all known metrics of a ``scores.jsonl``.
+
+    Each row is compared with the one before it. A ``table.json`` beside the file gives the seconds.
+    """
+    path = Path(path)
+    scores = read_scores(path)
+    names = row_names(scores)
+    columns = [name for name in COLUMNS if name in metric_names(scores)]
+    if not columns:
+        raise ValueError(f"{path}: no known metric; it holds {', '.join(metric_names(scores)) or 'none'}")
+    beside = path.with_name("table.json")
+    seconds = json.loads(beside.read_text())["seconds"] if beside.is_file() else {}
+    paired = [(after, before) for before, after in pairwise(names)]
+    table = build_table(scores, names, columns, paired, seconds=seconds, caption=str(path.parent))
+    return table, _located(scores, path.parent)
+
+
+def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:
+    """Rebuild a table that a yaml file declares.
+
+    The file holds ``caption``, ``columns`` (metric: title, better, digits), ``rows`` (label with ``run`` and
+    ``sampling``, or with ``quoted`` and ``source``) and ``paired`` (a list of two labels each). The scores of
+    a run lie in ``runs_dir/<run>`` or ``runs_dir/<run>-<8 hex>``; ``sampling`` names the row of its
+    ``scores.jsonl``, and may be left out where the file holds one row, or one of the run's own name.
+    """
+    path = Path(path)
+    content = _mapping(yaml.safe_load(path.read_text()), _TABLE_KEYS, {"columns", "rows"}, str(path))
+    columns = [
+        Column(
+            metric,
+            **{"title": metric} | _mapping(options, _COLUMN_KEYS, {"better"}, f"{path}, columns.{metric}"),
+        )
+        for metric, options in content["columns"].items()
+    ]
+    rows: list[Row] = []
+    scores: list[ScoreRow] = []
+    for number, entry in enumerate(content["rows"]):
+        where = f"{path}, rows[{number}]"
+        options = _mapping(entry, _ROW_KEYS, {"label"}, where)
+        row, found = _row(options, columns, Path(runs_dir), where)
+        rows.append(row)
+        scores += found
+    paired = [(a, b) for a, b in content.get("paired", [])]
+    return build_table(scores, rows, columns, paired, caption=content.get("caption", "")), scores
+
+
+def _row(
+    options: Mapping[str, Any], columns: list[Column], runs_dir: Path, where: str
+) -> tuple[Row, list[ScoreRow]]:
+    """Return one row of a yaml with its scores; without scores when quoted, or when the run is missing."""
+    label, run, sampling = options["label"], options.get("run"), options.get("sampling")
+    if ("quoted" in options) == (run is not None):
+        raise ValueError(f"{where}: give either run or quoted")
+    if run is None:
+        if unknown := options["quoted"].keys() - {column.metric for column in columns}:
+            raise ValueError(f"{where}: quoted names '{min(unknown)}', which is no column of this table")
+        return Row(label, quoted=options["quoted"], source=options.get("source", "")), []
+    overlay = f" -c experiments/sampling/{sampling}.yaml" if sampling else ""
+    row = Row(label, command=f"idlora test -c experiments/{re.sub('-[0-9a-f]{8}$', '', run)}.yaml{overlay}")
+    folder = _run_folder(run, runs_dir, where)
+    if folder is None or not (folder / "scores.jsonl").is_file():
+        return row, []
+    scores = read_scores(folder / "scores.jsonl")
+    names = row_names(scores)
+    wanted = sampling or (names[0] if len(names) == 1 else run)
+    if wanted not in names and sampling is None:
+        raise ValueError(f"{where}: {folder} holds the rows {', '.join(names)}; name one with sampling")
+    chosen = [replace(score, row=label) for score in scores if score.row == wanted]
+    return row, _located(chosen, folder)
+
+
+def _run_folder(run: str, runs_dir: Path, where: str) -> Path | None:
+    """Find the folder of a run; None when there is none, and an error when there are several."""
+    if (runs_dir / run).is_dir():
+        return runs_dir / run
+    found = sorted(p for p in runs_dir.glob(f"{run}-*") if re.fullmatch(r"-[0-9a-f]{8}", p.name[len(run) :]))
+    if len(found) > 1:
+        raise ValueError(
+            f"{where}: run '{run}' could be {', '.join(p.name for p in found)}; write one of them"
+        )
+    return found[0] if found else None
+
+
+def _located(scores: list[ScoreRow], folder: Path) -> list[ScoreRow]:
+    """Make the clip paths of scores relative to the current folder instead of to their file."""
+    paths = ("clip", "reference")
+    return [
+        replace(score, notes={k: str(folder / v) if k in paths else v for k, v in score.notes.items()})
+        for score in scores
+    ]
+
+
+def _mapping(value: object, allowed: set[str], needed: set[str], where: str) -> dict[str, Any]:
+    """Return a mapping whose keys were checked."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: must be a mapping with {', '.join(sorted(needed))}; got {value!r}")
+    if unknown := value.keys() - allowed:
+        raise ValueError(f"{where}: unknown key '{min(unknown)}'; known are {', '.join(sorted(allowed))}")
+    if missing := needed - value.keys():
+        raise ValueError(f"{where}: the key '{min(missing)}' is missing")
+    return value

@@ -1,0 +1,44 @@
+"""Writes a table to a folder, each file whole or not at all."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from idlora_pl.report.figure import to_png
+from idlora_pl.report.page import to_html
+from idlora_pl.report.render import to_markdown
+from idlora_pl.report.scores import ScoreRow
+from idlora_pl.report.table import Table
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file next to its place and move it there, so that no reader sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def write_report(table: Table, scores: Sequence[ScoreRow], folder: Path | str) -> list[Path]:
+    """Write ``table.json``, ``table.md``, ``figure.png`` and ``index.html`` into a folder.
+
+    Args:
+        table: The table.
+        scores: The scores behind it; paths in their notes are relative to the current folder, as
+            ``read_table`` returns them.
+        folder: Made if it does not exist.
+
+    Returns:
+        The paths of the four files.
+    """
+    folder = Path(folder)
+    contents = {
+        "table.json": (json.dumps(table.to_dict(), indent=2, allow_nan=False) + "\n").encode(),
+        "table.md": to_markdown(table).encode(),
+        "figure.png": to_png(table),
+        "index.html": to_html(table, scores, folder).encode(),
+    }
+    for name, content in contents.items():
+        replace_file(folder / name, content)
+    return [folder / name for name in contents]
