@@ -1,0 +1,18 @@
+"""Audio and video files in and out; the only place that imports PyAV."""
+
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.reading import MediaInfo, probe, read_audio, read_clip, read_image, read_metadata
+from idlora_pl.media.writing import AI_GENERATED_LABEL, write_clip
+
+__all__ = [
+    "AI_GENERATED_LABEL",
+    "Clip",
+    "MediaError",
+    "MediaInfo",
+    "probe",
+    "read_audio",
+    "read_clip",
+    "read_image",
+    "read_metadata",
+    "write_clip",
+]

@@ -1,0 +1,189 @@
+"""Read clips, sound, images and metadata from files.
+
+Letters: F frames, H W pixels, S audio samples.
+"""
+
+import json
+from dataclasses import dataclass
+from itertools import islice
+from os import PathLike
+
+import torch
+from av.container import InputContainer
+from torch import Tensor
+
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.decoding import (
+    Size,
+    TimedFrames,
+    frame_rate,
+    nearest_frames,
+    opened,
+    timed_frames,
+    to_rgb,
+    video_stream,
+)
+from idlora_pl.media.sound import at_rate, fitted, samples
+
+Path = str | PathLike[str]
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file holds, found without decoding it.
+
+    Attributes:
+        n_frames: number of video frames, 0 without a video stream.
+        frame_rate_fps: average frame rate of the video, 0.0 without one.
+        duration_s: length of the picture in seconds.
+        size: (H, W) as stored, before any rotation.
+        sample_rate_hz: of the sound, 0 without an audio stream.
+        channels: of the sound, 0 without an audio stream.
+    """
+
+    n_frames: int
+    frame_rate_fps: float
+    duration_s: float
+    size: Size
+    sample_rate_hz: int
+    channels: int
+
+
+def probe(path: Path) -> MediaInfo:
+    """Look at a video file without decoding it: packets are counted, so the length is exact.
+
+    Raises:
+        MediaError: when the file is missing, unreadable or has no video stream.
+    """
+    with opened(path) as container:
+        stream = video_stream(container)
+        times = [packet.pts for packet in container.demux(stream) if packet.size]
+        rate = frame_rate(stream)
+        known = [time for time in times if time is not None]
+        duration_s = len(times) / rate
+        if len(known) == len(times) > 0 and stream.time_base is not None:
+            duration_s = float((max(known) - min(known)) * stream.time_base) + 1.0 / rate
+        sound = container.streams.audio[0].codec_context if container.streams.audio else None
+        return MediaInfo(
+            n_frames=len(times),
+            frame_rate_fps=rate,
+            duration_s=duration_s,
+            size=(stream.height, stream.width),
+            sample_rate_hz=sound.sample_rate if sound else 0,
+            channels=sound.channels if sound else 0,
+        )
+
+
+def read_clip(
+    path: Path,
+    *,
+    start_s: float = 0.0,
+    frame_rate_fps: float | None = None,
+    n_frames: int | None = None,
+    size: Size | None = None,
+    sample_rate_hz: int | None = None,
+) -> Clip:
+    """Read a talking clip; its sound starts with its first frame and is as long as its picture.
+
+    Args:
+        path: mp4, mpg, mov, mkv, webm, ... with picture and sound.
+        start_s: where the clip begins, in seconds after the first frame of the file.
+        frame_rate_fps: frame rate to convert to, by taking the source frame nearest in time; None keeps the
+            frames and the average rate of the file.
+        n_frames: how many frames to read; None reads to the end.
+        size: (H, W): resize until the frame covers it and crop the centre; None keeps the size.
+        sample_rate_hz: rate to resample the sound to; None keeps the rate of the file.
+
+    Returns:
+        Clip with the channels of the file; sound that is missing at the end is silence.
+
+    Raises:
+        MediaError: when the file is missing, unreadable, too short, or lacks picture or sound.
+    """
+    with opened(path) as container:
+        frames, rate = _frames(container, start_s, frame_rate_fps, n_frames, size)
+    if n_frames is not None and len(frames) < n_frames:
+        raise MediaError(
+            f"{path} has {len(frames)} frames at {rate:g} fps from {start_s:g} s on, {n_frames} were asked "
+            f"for; ask for {len(frames)} or pass a longer video"
+        )
+    if len(frames) == 0:
+        raise MediaError(f"{path} has a video stream without frames from {start_s:g} s on; pass another file")
+    duration_s = len(frames) / rate
+    # a second look, because a container is read forwards only
+    with opened(path) as container:
+        waveform, native_hz = samples(container, start_s=start_s, duration_s=duration_s)
+    waveform, hz = at_rate(waveform, native_hz, sample_rate_hz)
+    return Clip(frames, fitted(waveform, round(duration_s * hz)), rate, hz)
+
+
+def _frames(
+    container: InputContainer, start_s: float, rate_fps: float | None, n_frames: int | None, size: Size | None
+) -> tuple[Tensor, float]:
+    """Return uint8 (F, 3, H, W) and the frames per second."""
+    stream = video_stream(container)
+    native_fps = frame_rate(stream)
+    aspect = float(stream.sample_aspect_ratio or 1)
+    timed: TimedFrames = timed_frames(container, start_s)
+    if rate_fps is None:
+        timed = ((time, frame) for time, frame in timed if time >= start_s - 0.5 / native_fps)
+    else:
+        timed = nearest_frames(timed, 1.0 / native_fps, start_s, rate_fps)
+    kept: list[Tensor] = []
+    previous = None
+    for _, frame in islice(timed, n_frames):
+        kept.append(kept[-1] if frame is previous else to_rgb(frame, aspect, size))
+        previous = frame
+    return torch.stack(kept) if kept else torch.empty(0, 3, 0, 0, dtype=torch.uint8), rate_fps or native_fps
+
+
+def read_audio(path: Path, sample_rate_hz: int | None = None) -> tuple[Tensor, int]:
+    """Read the sound of a wav, flac, mp3, m4a or video file.
+
+    Args:
+        path: a file with an audio stream.
+        sample_rate_hz: rate to resample to; None keeps the rate of the file.
+
+    Returns:
+        (float32 (channels, S) in [-1, 1], samples per second).
+
+    Raises:
+        MediaError: when the file is missing, unreadable or has no sound.
+    """
+    with opened(path) as container:
+        waveform, rate = samples(container)
+    return at_rate(waveform, rate, sample_rate_hz)
+
+
+def read_image(path: Path, size: Size | None = None) -> Tensor:
+    """Read one image, upright.
+
+    Args:
+        path: png, jpg, webp, bmp, ...
+        size: (H, W): resize until the image covers it and crop the centre; None keeps the size.
+
+    Returns:
+        uint8 (3, H, W).
+
+    Raises:
+        MediaError: when the file is missing or is not one image.
+    """
+    with opened(path) as container:
+        if not container.streams.video:
+            raise MediaError(f"{path} is not an image; pass a png or jpg")
+        frames = [frame for _, frame in islice(timed_frames(container), 2)]
+        if len(frames) != 1:
+            kind = "is a video" if frames else "has no picture in it"
+            raise MediaError(f"{path} {kind}, not an image; pass a png or jpg, for example one frame of it")
+        return to_rgb(frames[0], size=size)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the tags of a media file; the `metadata` of `write_clip` comes back under its own keys."""
+    with opened(path) as container:
+        tags = dict(container.metadata)
+    description = tags.get("description", "")
+    if description.startswith("{"):
+        tags |= {str(key): str(value) for key, value in json.loads(description).items()}
+        del tags["description"]
+    return tags

@@ -1,0 +1,118 @@
+"""Write a clip as mp4 (H.264 and AAC), labelled as AI-generated unless it is a recording."""
+
+import json
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import torch
+from av.audio.frame import AudioFrame
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+from torch import Tensor
+
+from idlora_pl.media.clip import Clip, MediaError
+
+AI_GENERATED_LABEL = "AI-generated with ID-LoRA (idlora_pl): face, voice and words are synthetic."
+_AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+_LAYOUTS = {1: "mono", 2: "stereo"}
+
+
+def write_clip(
+    clip: Clip,
+    path: str | os.PathLike[str],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    scale: int = 1,
+    generated: bool = True,
+) -> None:
+    """Write a clip as an mp4 file; the file appears under its name only when it is complete.
+
+    Args:
+        clip: what to write; mono or stereo.
+        path: where to write; folders are made, an older file is replaced.
+        metadata: tags to keep in the file, for example prompt and seed; `read_metadata` gives them back.
+        scale: whole number by which both sides are enlarged, pixel by pixel: 64x64 with 4 becomes 256x256.
+            H.264 needs even sides: an odd one is lengthened by repeating its last row or column.
+        generated: whether the clip comes from a model; if so, its comment says that it is AI-generated.
+
+    Raises:
+        ValueError: when the clip has no frames, a sample rate or channels that AAC cannot hold, or scale < 1.
+        MediaError: when the encoder or the disk refuses.
+    """
+    _refuse_unwritable(clip, scale)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
+    try:
+        with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
+            container.metadata.update(_tags(metadata or {}, generated))
+            _mux(container, clip, scale)
+        os.replace(partial, path)
+    except av.FFmpegError as error:
+        size = " x ".join(str(side * scale) for side in clip.frames.shape[-2:])
+        raise MediaError(
+            f"{path} cannot be written ({error.strerror}); H.264 was given {len(clip.frames)} frames of "
+            f"{size} pixels, choose another size or folder"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _refuse_unwritable(clip: Clip, scale: int) -> None:
+    """Raise ValueError for what H.264 or AAC cannot hold."""
+    if scale < 1:
+        raise ValueError(f"scale must be a whole number of at least 1; got {scale}")
+    if clip.frames.shape[0] == 0 or clip.waveform.shape[1] == 0:
+        raise ValueError("a clip without frames or without samples cannot be written; check its slice")
+    if clip.waveform.shape[0] not in _LAYOUTS:
+        raise ValueError(f"waveform has {len(clip.waveform)} channels, mp4 holds 1 or 2; mix it down first")
+    if clip.sample_rate_hz not in _AAC_RATES_HZ:
+        rates = ", ".join(map(str, _AAC_RATES_HZ))
+        raise ValueError(f"sample_rate_hz must be one of {rates}; got {clip.sample_rate_hz}; resample first")
+
+
+def _tags(metadata: Mapping[str, str], generated: bool) -> dict[str, str]:
+    """Pack tags into two that every player shows: comment (the label) and description (the rest, JSON)."""
+    rest = {key: str(value) for key, value in metadata.items() if key != "comment"}
+    comment = " ".join(filter(None, [AI_GENERATED_LABEL if generated else "", metadata.get("comment", "")]))
+    tags = {"comment": comment, "description": json.dumps(rest, ensure_ascii=False) if rest else ""}
+    return {key: value for key, value in tags.items() if value}
+
+
+def _mux(container: OutputContainer, clip: Clip, scale: int) -> None:
+    """Encode picture and sound into an open container."""
+    frames = _even(clip.frames, scale)
+    video = container.add_stream("libx264", rate=Fraction(clip.frame_rate_fps).limit_denominator(1001))
+    video.height, video.width = frames[0].shape[-2:]
+    video.pix_fmt = "yuv420p"
+    video.options = {"crf": "18", "preset": "veryfast"}
+    video.codec_context.color_range, video.codec_context.colorspace = ColorRange.MPEG, 1  # 1 is BT.709
+    audio = container.add_stream("aac", rate=clip.sample_rate_hz, layout=_LAYOUTS[clip.waveform.shape[0]])
+    for index in range(len(clip.frames)):
+        picture = VideoFrame.from_ndarray(frames[index].permute(1, 2, 0).numpy(), format="rgb24")
+        picture = picture.reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        picture.pts = index
+        container.mux(video.encode(picture))
+    sound = AudioFrame.from_ndarray(
+        clip.waveform.clamp(-1, 1).contiguous().cpu().numpy(), format="fltp", layout=audio.layout.name
+    )
+    sound.sample_rate, sound.pts = clip.sample_rate_hz, 0
+    container.mux(audio.encode(sound))
+    container.mux(video.encode(None))
+    container.mux(audio.encode(None))
+
+
+def _even(frames: Tensor, scale: int) -> Tensor:
+    """Enlarge uint8 (F, 3, H, W) by whole pixels and lengthen odd sides by one."""
+    frames = frames.cpu().repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    if frames.shape[2] % 2:
+        frames = torch.cat([frames, frames[:, :, -1:]], 2)
+    if frames.shape[3] % 2:
+        frames = torch.cat([frames, frames[..., -1:]], 3)
+    return frames.contiguous()
