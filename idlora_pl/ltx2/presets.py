@@ -1,4 +1,4 @@
-"""The base models by name: configuration of the diffusers class and the conventions that differ between them."""
+"""The base models by name: settings of the diffusers class and the conventions that differ between them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class Preset:
         config: keyword arguments of diffusers' LTX2VideoTransformer3DModel.
         geometry: its position grids.
         use_cross_timestep: whether audio-video cross attention is modulated by the other modality's sigma.
-        skip: what a perturbed block's self-attention is replaced with: nothing ("drop", LTX-2 19B) or its value
-            projection ("value", LTX-2.3).
+        skip: what a perturbed block's self-attention is replaced with: nothing ("drop", LTX-2 19B) or its
+            value projection ("value", LTX-2.3).
         stg_block: block that spatio-temporal guidance perturbs.
         dtype: dtype in which weights are loaded.
-        device: where random weights are made; "meta" for models that only exist as shapes until they are loaded.
+        device: where random weights are made; "meta" for models that are only shapes until they are loaded.
     """
 
     name: str
@@ -105,8 +105,8 @@ _SMOKE = {
 # Short clips need slower rotary frequencies than 20 s ones: theta 100 over 4 s.
 _NANO = {
     **_LTX2,
-    "in_channels": 64,
-    "out_channels": 64,
+    "in_channels": 32,
+    "out_channels": 32,
     "audio_in_channels": 64,
     "audio_out_channels": 64,
     "num_attention_heads": 4,

@@ -8,12 +8,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
-from diffusers import LTX2VideoTransformer3DModel
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
 from torch import Tensor, nn
 
 from idlora_pl.ltx2.presets import Preset, preset_named
+from idlora_pl.ltx2.weights import read_weights
 from idlora_pl.method.masks import BlindQueries, HideKeys, NotedRotary, SkipBlock, text_bias
 from idlora_pl.method.tokens import AVSequence
 
@@ -35,14 +34,20 @@ class LTX2(nn.Module):
         121024
     """
 
-    def __init__(self, preset: Preset, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None):
+    def __init__(
+        self,
+        preset: Preset,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         """Build the model with random weights (shapes only on the device "meta")."""
         super().__init__()
         self.preset = preset
         self.geometry = preset.geometry
         with torch.device(device or preset.device):
-            transformer = LTX2VideoTransformer3DModel(**preset.config)
-        self.transformer = transformer.to(dtype or preset.dtype)
+            self.transformer = LTX2VideoTransformer3DModel(**preset.config)
+        self.to(dtype or preset.dtype)
         self._wrap_processors()
 
     @classmethod
@@ -53,7 +58,8 @@ class LTX2(nn.Module):
 
         Args:
             name: the preset.
-            device: where the random weights lie; None means "meta" (no memory) for the two full sizes, else "cpu".
+            device: where the random weights lie; None means "meta" (no memory) for the two full sizes,
+                else "cpu".
             dtype: dtype of the weights; None means bfloat16 for the two full sizes, else float32.
         """
         return cls(preset_named(name), device=device, dtype=dtype)
@@ -69,20 +75,10 @@ class LTX2(nn.Module):
 
         Raises:
             FileNotFoundError: when there is nothing at the path.
-            ValueError: when names or shapes are not those of the preset.
+            ValueError: when settings, names or shapes are not those of the preset.
         """
-        path, chosen = Path(path), preset_named(preset)
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such file or folder; pass the weights of preset {preset!r}")
-        model = cls(chosen, device="meta", dtype=dtype)
-        if path.is_dir():
-            loaded = LTX2VideoTransformer3DModel.from_pretrained(path, torch_dtype=dtype or chosen.dtype)
-            weights = loaded.state_dict()
-        else:
-            weights = _read_weights(path)
-        expected = model.transformer.state_dict()
-        _check_weights(path, preset, weights, expected)
-        weights = {name: weight.to(expected[name].dtype) for name, weight in weights.items()}
+        model = cls(preset_named(preset), device="meta", dtype=dtype)
+        weights = read_weights(Path(path), model.preset, model.transformer.state_dict())
         model.transformer.load_state_dict(weights, assign=True)
         return model
 
@@ -164,26 +160,4 @@ class LTX2(nn.Module):
             raise ValueError(
                 f"skip_blocks must lie in 0..{n_blocks - 1} for {self.preset.name}; got {skip_blocks}; "
                 f"the preset's own block is {self.preset.stg_block}"
-            )
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error}); pass weights with diffusers' names") from error
-
-
-def _check_weights(path: Path, preset: str, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    missing, unexpected = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    if missing or unexpected:
-        raise ValueError(
-            f"{path}: not the weights of preset {preset!r}; {len(missing)} names missing {missing[:1]}, "
-            f"{len(unexpected)} unexpected {unexpected[:1]}; pass the preset that made the file"
-        )
-    for name, weight in weights.items():
-        if weight.shape != expected[name].shape:
-            raise ValueError(
-                f"{path}: {name} is {tuple(weight.shape)}, preset {preset!r} needs {tuple(expected[name].shape)}; "
-                "pass the preset that made the file"
             )

@@ -29,12 +29,14 @@ def velocity(x0: Tensor, noise: Tensor) -> Tensor:
 
 
 def x0_from_velocity(x: Tensor, v: Tensor, timesteps: Tensor) -> Tensor:
-    """The clean estimate of tokens x (B, N, C) with velocities v (B, N, C) at noise levels timesteps (B, N)."""
+    """The clean estimate of tokens x (B, N, C) with velocities v (B, N, C) and timesteps (B, N) in [0, 1]."""
     return x - v * timesteps[..., None]
 
 
 def sigma_shift(n_video_tokens: int) -> float:
-    """Shift of the noise levels for a number of video tokens; linear through (1024, 0.95), (4096, 2.05), not clamped.
+    """Shift of the noise levels for a number of video tokens: a line through (1024, 0.95) and (4096, 2.05).
+
+    The authors do not clamp it, so short clips get less noise than 1024 tokens and long ones more than 4096.
 
     Example:
         >>> sigma_shift(4096)

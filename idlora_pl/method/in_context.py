@@ -87,15 +87,17 @@ class InContext:
             ValueError: when an entry is missing, unknown or holds no value that the recipe knows.
         """
         names = [field.name for field in fields(cls)]
-        found = {key.removeprefix(_PREFIX): value for key, value in metadata.items() if key.startswith(_PREFIX)}
+        own = {key: value for key, value in metadata.items() if key.startswith(_PREFIX)}
+        found = {key.removeprefix(_PREFIX): value for key, value in own.items()}
         missing, unknown = set(names) - set(found), set(found) - set(names)
         if missing or unknown:
             raise ValueError(
-                f"adapter metadata misses {sorted(missing)} and has unknown {sorted(unknown)} under '{_PREFIX}'; "
-                "pass an InContext by hand for an adapter that was not written by idlora_pl"
+                f"adapter metadata misses {sorted(missing)} and has unknown {sorted(unknown)} under "
+                f"'{_PREFIX}'; pass an InContext by hand for an adapter that idlora_pl did not write"
             )
-        flags = {name: _read_flag(name, found[name]) for name in ("video_sees_reference", "reference_sees_text")}
-        return cls(**{**found, **flags})  # type: ignore[arg-type]
+        flags = ("video_sees_reference", "reference_sees_text")
+        read = {name: _read_flag(name, found[name]) for name in flags}
+        return cls(**{**found, **read})  # type: ignore[arg-type]
 
 
 def _read_flag(name: str, text: str) -> bool:

@@ -1,8 +1,8 @@
 """Who sees the voice reference: text bias, and attention processors that obey notes travelling with a call.
 
-The transformer hands rotary embeddings through its blocks to the attention processors untouched. `NotedRotary` is such
-an embedding with two notes on it, so a processor needs no state of its own: gradient checkpointing replays a call with
-the notes of that call, whatever ran in between.
+The transformer hands rotary embeddings through its blocks to the attention processors untouched. `NotedRotary`
+is such an embedding with two notes on it, so a processor needs no state of its own: gradient checkpointing
+replays a call with the notes of that call, whatever ran in between.
 
 Letters: B batch, N queries, L text tokens, C channels.
 """
@@ -17,16 +17,16 @@ from idlora_pl.method.tokens import AVSequence, HiddenText
 
 Rotary = tuple[Tensor, Tensor]
 
-# As hidden as finfo.min: the softmax weight is exactly 0 beside a visible key, and a row full of it is exactly uniform.
-# finfo.min itself overflows to -inf when it is cast from float32 to bfloat16 or multiplied by log2(e) in a kernel.
+# As hidden as finfo.min: the softmax weight is 0 beside a visible key, and a row full of it is uniform. finfo.min
+# itself overflows to -inf when it is cast from float32 to bfloat16 or multiplied by log2(e) in a kernel.
 HIDDEN = -1e30
 
 
 def text_bias(sequence: AVSequence, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
     """Additive attention biases towards the text.
 
-    Reference rows that do not see the text hold `HIDDEN` everywhere for "uniform" (the authors' mask: they get the mean
-    of all text values) and -inf everywhere for "nothing" (`BlindQueries` turns those rows into zeros).
+    Reference rows that do not see the text hold `HIDDEN` everywhere for "uniform" (the authors' mask: they get
+    the mean of all text values) and -inf everywhere for "nothing" (`BlindQueries` turns the rows into zeros).
 
     Args:
         sequence: names the text mask, the number of reference tokens and what they see.
@@ -65,7 +65,9 @@ class NotedRotary(tuple[Tensor, Tensor]):
     hidden_keys: int
     skipped_blocks: tuple[int, ...]
 
-    def __new__(cls, rotary: Iterable[Tensor], hidden_keys: int, skipped_blocks: tuple[int, ...]) -> "NotedRotary":
+    def __new__(
+        cls, rotary: Iterable[Tensor], hidden_keys: int, skipped_blocks: tuple[int, ...]
+    ) -> "NotedRotary":
         """Put the notes on a (cos, sin) pair."""
         noted = super().__new__(cls, tuple(rotary))
         noted.hidden_keys = hidden_keys
@@ -115,7 +117,7 @@ class _Wrapper:
 class HideKeys(_Wrapper):
     """Audio-to-video attention from which the first keys can be removed.
 
-    Removing a key equals masking it (to 1.3e-6 in float32) and needs no mask tensor, so flash attention stays on.
+    Removing a key equals masking it (to 1.3e-6 in float32) and needs no mask: flash attention stays on.
     """
 
     def __call__(
@@ -132,7 +134,7 @@ class HideKeys(_Wrapper):
             cut = key_rotary_emb.hidden_keys
             cos, sin = key_rotary_emb
             encoder_hidden_states = encoder_hidden_states[:, cut:]
-            # (B, heads, keys, width) or, for the interleaved layout, (B, keys, width): keys are the last axis but one.
+            # (B, heads, keys, width), or (B, keys, width) in the interleaved layout
             key_rotary_emb = (cos[..., cut:, :], sin[..., cut:, :])
         return self.inner(
             attn, hidden_states, encoder_hidden_states, attention_mask, query_rotary_emb, key_rotary_emb
@@ -140,7 +142,7 @@ class HideKeys(_Wrapper):
 
 
 class BlindQueries(_Wrapper):
-    """Audio-to-text attention whose output is exactly zero for queries that may see nothing (a mask row of -inf)."""
+    """Audio-to-text attention whose output is exactly 0 for queries that see nothing (a mask row of -inf)."""
 
     def __call__(
         self,

@@ -1,8 +1,8 @@
 """Where tokens sit: position grids in seconds and pixels, and the place of the voice reference.
 
 Letters: B batch, N tokens, R reference tokens. Positions are float32 intervals [start, end).
-The order of the float32 operations is part of the method: the closed forms differ from the authors' numbers by
-up to 7e-7 s, which the highest rotary frequency turns into 1e-3 rad.
+The order of the float32 operations is part of the method: the closed forms differ from the authors' numbers
+by up to 7e-7 s, which the highest rotary frequency turns into 1e-3 rad.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Placement = Literal["negative", "shared", "zero", "after"]
 class VideoGrid:
     """Positions of video tokens.
 
-    Latent frame k covers the frames max(0, stride * k - (stride - 1)) .. stride * k + 1: the first one is causal.
+    Latent frame k covers frames max(0, stride * k - (stride - 1)) .. stride * k + 1: the first one is causal.
 
     Attributes:
         frame_rate_fps: frames per second of the clip.
@@ -35,7 +35,7 @@ class VideoGrid:
     spatial_stride: int = 32
 
     def positions(self, latent_frames: int, height: int, width: int) -> Tensor:
-        """Intervals (1, 3, N, 2) of a latent grid: seconds, pixel rows, pixel columns; N = frames * height * width."""
+        """Intervals (1, 3, N, 2) of a latent grid in seconds, pixel rows, pixel columns; N = F * H * W."""
         axes = [torch.arange(n, dtype=torch.float32) for n in (latent_frames, height, width)]
         start = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
         strides = torch.tensor([self.temporal_stride, self.spatial_stride, self.spatial_stride])
@@ -90,15 +90,17 @@ class Geometry:
     audio: AudioGrid = AudioGrid()
 
 
-def place_reference(positions: Tensor, placement: Placement, token_seconds: float, target_end_s: float) -> Tensor:
+def place_reference(
+    positions: Tensor, placement: Placement, token_seconds: float, target_end_s: float
+) -> Tensor:
     """Move a voice reference on the time axis (ID-LoRA, negative temporal positions, Eq. ?).
 
     Args:
         positions: (B, 1, R, 2) float32 seconds, starting at 0 like those of a target.
-        placement: "negative" puts the block before 0; the paper says t in [-T, 0), its code leaves one token between
-            the block and 0 (the last interval ends at -0.04 s) and so does this. "shared" keeps it on top of the
-            target, "zero" gives every token the interval [0, token_seconds), "after" starts it one token behind the
-            end of the target.
+        placement: "negative" puts the block before 0; the paper says t in [-T, 0), its code leaves one token
+            between the block and 0 (the last interval ends at -0.04 s) and so does this. "shared" keeps it on
+            top of the target, "zero" gives every token the interval [0, token_seconds), "after" starts it one
+            token behind the end of the target.
         token_seconds: duration of one token.
         target_end_s: end of the last target token, used by "after".
 

@@ -58,7 +58,8 @@ class Tokens:
         ValueError: when the shapes do not belong together.
 
     Example:
-        >>> audio = Tokens(torch.zeros(1, 3, 8), torch.zeros(1, 1, 3, 2), torch.tensor([[True, False, False]]), 1)
+        >>> clean = torch.tensor([[True, False, False]])
+        >>> audio = Tokens(torch.zeros(1, 3, 8), torch.zeros(1, 1, 3, 2), clean, n_reference=1)
         >>> audio.timesteps(torch.tensor([0.5]))
         tensor([[0.0000, 0.5000, 0.5000]])
         >>> audio.target().n_tokens
@@ -73,7 +74,7 @@ class Tokens:
     def __post_init__(self) -> None:
         """Refuse shapes that do not belong together."""
         if self.latents.ndim != 3:
-            raise ValueError(f"latents must be (B, N, C); got {tuple(self.latents.shape)}; patchify them first")
+            raise ValueError(f"latents must be (B, N, C); got {tuple(self.latents.shape)}; patchify first")
         batch, n_tokens, _ = self.latents.shape
         if self.clean.shape != (batch, n_tokens) or self.clean.dtype != torch.bool:
             raise ValueError(
@@ -131,7 +132,8 @@ class AVSequence:
 
     def __post_init__(self) -> None:
         """Refuse parts with different batch sizes."""
-        sizes = [part.shape[0] for part in (self.video.latents, self.audio.latents, self.text.video, self.text.audio)]
+        parts = (self.video.latents, self.audio.latents, self.text.video, self.text.audio)
+        sizes = [part.shape[0] for part in parts]
         if len(set(sizes)) != 1:
             raise ValueError(
                 "video, audio and both text contexts must share one batch size; "

@@ -1,0 +1,161 @@
+"""LoRA on LTX-2: attach and detach, and adapters as files."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor
+
+from idlora_pl.ltx2.adapter_format import PAPER_TARGETS, PREFIX, LoRA, check_adapter, read_adapter
+from idlora_pl.ltx2.transformer import LTX2
+
+_ADAPTER = "default"
+
+
+def attach_lora(
+    model: LTX2, rank: int = 128, alpha: float | None = None, targets: tuple[str, ...] = PAPER_TARGETS
+) -> int:
+    """Freeze the base and add trainable float32 low-rank updates, which start as the identity.
+
+    Args:
+        model: the base model, without an adapter.
+        rank: inner width of the updates.
+        alpha: the update is scaled by alpha / rank; None means alpha = rank.
+        targets: name endings of the linears inside each block.
+
+    Returns:
+        How many parameters were added.
+
+    Raises:
+        ValueError: when the model has an adapter, the rank is not positive, or a target names nothing.
+
+    Example:
+        >>> attach_lora(LTX2.from_preset("smoke"), rank=4)
+        7680
+    """
+    if attached_lora(model) is not None:
+        raise ValueError("the model already carries an adapter; call detach_lora(model) first")
+    if rank < 1:
+        raise ValueError(f"rank must be at least 1; got {rank}")
+    modules = model.transformer.named_modules()
+    names = [name for name, module in modules if isinstance(module, torch.nn.Linear)]
+    for target in targets:
+        if not any(name.endswith("." + target) for name in names):
+            raise ValueError(
+                f"target {target!r} names no linear of {model.preset.name}; use names as in PAPER_TARGETS"
+            )
+    model.requires_grad_(False)
+    scale = float(rank if alpha is None else alpha)
+    config = LoraConfig(r=rank, lora_alpha=scale, target_modules=list(targets))  # type: ignore[arg-type]
+    model.transformer.add_adapter(config, adapter_name=_ADAPTER)
+    added = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in added:
+        weight.data = weight.data.float()
+    return sum(weight.numel() for weight in added)
+
+
+def detach_lora(model: LTX2) -> None:
+    """Remove the adapter; the base stays frozen."""
+    if attached_lora(model) is not None:
+        model.transformer.unload_lora()
+
+
+def attached_lora(model: LTX2) -> LoRA | None:
+    """The size and place of the model's adapter, or None when it has none."""
+    configs = getattr(model.transformer, "peft_config", None)
+    if not configs:
+        return None
+    config = configs[_ADAPTER]
+    return LoRA(config.r, float(config.lora_alpha), tuple(sorted(config.target_modules)))
+
+
+def lora_state_dict(model: LTX2) -> dict[str, Tensor]:
+    """The adapter's tensors under the authors' (ComfyUI's) names.
+
+    Returns:
+        `diffusion_model.transformer_blocks.0.audio_attn1.to_q.lora_A.weight` (rank, in), `...lora_B.weight`
+        (out, rank), and so on.
+    """
+    if attached_lora(model) is None:
+        raise ValueError("the model carries no adapter; call attach_lora(model) first")
+    state = get_peft_model_state_dict(model.transformer, adapter_name=_ADAPTER, save_embedding_layers=False)
+    return {PREFIX + name: weight for name, weight in state.items()}
+
+
+def load_lora_state_dict(model: LTX2, state: Mapping[str, Tensor]) -> None:
+    """Copy tensors named as by `lora_state_dict` into the attached adapter.
+
+    Raises:
+        ValueError: when a name is missing or unknown, or a shape differs.
+    """
+    expected = lora_state_dict(model)
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    if missing or unexpected:
+        raise ValueError(
+            f"adapter state misses {len(missing)} tensors {missing[:1]} and has {len(unexpected)} unknown "
+            f"{unexpected[:1]}; attach the adapter with the rank and targets of the state"
+        )
+    for name, weight in state.items():
+        if weight.shape != expected[name].shape:
+            raise ValueError(
+                f"{name} is {tuple(weight.shape)}, the attached adapter has {tuple(expected[name].shape)}; "
+                "attach the adapter with the rank and on the base model of the state"
+            )
+    plain = {name.removeprefix(PREFIX): weight for name, weight in state.items()}
+    set_peft_model_state_dict(model.transformer, plain, adapter_name=_ADAPTER)
+
+
+def save_adapter(model: LTX2, path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Write the adapter to one file; a file of that name is replaced only when the new one is complete.
+
+    Args:
+        model: carries the adapter.
+        path: where to; missing folders are made.
+        metadata: more header entries, such as those of `InContext`; base model, rank and alpha are added.
+    """
+    path = Path(path)
+    state = {name: weight.detach().cpu().contiguous() for name, weight in lora_state_dict(model).items()}
+    lora = attached_lora(model)
+    assert lora is not None  # lora_state_dict has refused a model without an adapter
+    own = {"base_model": model.preset.name, "rank": str(lora.rank), "alpha": str(lora.alpha)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(state, partial, metadata={**metadata, **own})
+        partial.chmod(0o644)  # safetensors writes for the owner only
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_adapter(model: LTX2, path: str | Path) -> dict[str, str]:
+    """Load an adapter, ours, the authors', ComfyUI's or diffusers', and attach it with the file's own rank.
+
+    Args:
+        model: the base model, without an adapter or with one of the same rank, alpha and targets.
+        path: the file.
+
+    Returns:
+        The file's header entries; pass them to `InContext.from_metadata`.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is no adapter, not one of this base model, incomplete, or untrained.
+    """
+    path = Path(path)
+    state, metadata = read_adapter(path)
+    lora = check_adapter(path, model, state, metadata)
+    attached = attached_lora(model)
+    if attached is None:
+        attach_lora(model, lora.rank, lora.alpha, lora.targets)
+    elif attached != lora:
+        raise ValueError(
+            f"{path}: the model carries an adapter of rank {attached.rank}, alpha {attached.alpha}, "
+            f"{len(attached.targets)} targets, the file has {lora.rank}, {lora.alpha}, {len(lora.targets)}; "
+            "call detach_lora(model) first"
+        )
+    load_lora_state_dict(model, {PREFIX + name: weight for name, weight in state.items()})
+    return metadata

@@ -1,0 +1,182 @@
+"""Guidance: every term is the contrast of the model with a weaker twin of itself.
+
+guided = base + sum over terms of weight * (base - twin), per modality, on velocities. The weights of all
+velocities sum to one, so the same formula holds for clean estimates.
+
+Letters: B batch, N tokens, C channels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from torch import Tensor
+
+from idlora_pl.method.tokens import AVSequence, TextContext
+
+Velocities = tuple[Tensor, Tensor]
+
+
+class VelocityField(Protocol):
+    """What predicts velocities: the model, or anything with its interface."""
+
+    def __call__(
+        self,
+        av: AVSequence,
+        sigma: Tensor,
+        *,
+        skip_blocks: tuple[int, ...] = (),
+        isolate_modalities: bool = False,
+    ) -> Velocities:
+        """Velocities (B, N, C) of the target tokens of video and audio at noise level sigma (B,)."""
+        ...
+
+
+class Guidance(Protocol):
+    """One guidance term."""
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """How much the contrast counts for video and for audio."""
+        ...
+
+    def twin(
+        self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None
+    ) -> Velocities:
+        """Velocities of the weaker model."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextGuidance:
+    """Classifier-free guidance: the twin reads the negative prompt. A scale of 1 is no guidance.
+
+    Attributes:
+        video_scale: scale of the video velocity; its weight is one less.
+        audio_scale: scale of the audio velocity; its weight is one less.
+
+    Example:
+        >>> TextGuidance().weights
+        (2.0, 6.0)
+    """
+
+    video_scale: float = 3.0
+    audio_scale: float = 7.0
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """How much the contrast counts for video and for audio."""
+        return self.video_scale - 1, self.audio_scale - 1
+
+    def twin(
+        self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None
+    ) -> Velocities:
+        """Velocities with the negative prompt in place of the prompt."""
+        if negative is None:
+            raise ValueError("TextGuidance needs a negative prompt; pass negative, or leave the term out")
+        return velocity(replace(av, text=negative), sigma)
+
+
+@dataclass(frozen=True)
+class IdentityGuidance:
+    """Identity guidance (ID-LoRA, Eq. ?): the twin never heard the voice. Only audio is guided.
+
+    Attributes:
+        scale: weight of the audio contrast; 0 is no guidance.
+    """
+
+    scale: float = 3.0
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """How much the contrast counts for video and for audio."""
+        return 0.0, self.scale
+
+    def twin(
+        self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None
+    ) -> Velocities:
+        """Velocities without the reference."""
+        return velocity(av.without_reference(), sigma)
+
+
+@dataclass(frozen=True)
+class PerturbedGuidance:
+    """Spatio-temporal guidance: the twin's self-attention is perturbed in some blocks.
+
+    Attributes:
+        scale: weight of the contrast in both modalities; 0 is no guidance.
+        blocks: the perturbed blocks; each base model has its own (`Preset.stg_block`).
+    """
+
+    scale: float = 1.0
+    blocks: tuple[int, ...] = (29,)
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """How much the contrast counts for video and for audio."""
+        return self.scale, self.scale
+
+    def twin(
+        self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None
+    ) -> Velocities:
+        """Velocities with the perturbed blocks."""
+        return velocity(av, sigma, skip_blocks=self.blocks)
+
+
+@dataclass(frozen=True)
+class ModalityGuidance:
+    """Modality guidance: the twin's audio and video ignore each other. A scale of 1 is no guidance.
+
+    Attributes:
+        scale: scale of both velocities; the weight is one less.
+    """
+
+    scale: float = 3.0
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """How much the contrast counts for video and for audio."""
+        return self.scale - 1, self.scale - 1
+
+    def twin(
+        self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None
+    ) -> Velocities:
+        """Velocities without audio-video cross attention."""
+        return velocity(av, sigma, isolate_modalities=True)
+
+
+def guided(
+    velocity: VelocityField,
+    av: AVSequence,
+    sigma: Tensor,
+    guidance: Sequence[Guidance],
+    negative: TextContext | None = None,
+) -> Velocities:
+    """Predict velocities with guidance; a term without weight, or without a reference to drop, makes no call.
+
+    Args:
+        velocity: the model.
+        av: the sequence.
+        sigma: (B,) noise level.
+        guidance: the terms, in any order.
+        negative: context of the negative prompt, needed by `TextGuidance`.
+
+    Returns:
+        (B, N, C) of video and of audio target tokens.
+    """
+    base = velocity(av, sigma)
+    video, audio = base
+    for term in guidance:
+        video_weight, audio_weight = term.weights
+        if _is_idle(term, av):
+            continue
+        twin_video, twin_audio = term.twin(velocity, av, sigma, negative)
+        if video_weight:
+            video = video + video_weight * (base[0] - twin_video)
+        if audio_weight:
+            audio = audio + audio_weight * (base[1] - twin_audio)
+    return video, audio
+
+
+def _is_idle(term: Guidance, av: AVSequence) -> bool:
+    return not any(term.weights) or (isinstance(term, IdentityGuidance) and not av.audio.n_reference)
