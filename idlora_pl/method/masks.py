@@ -1,8 +1,8 @@
 """Who sees the voice reference: text bias, and attention processors that obey notes travelling with a call.
 
-The transformer hands rotary embeddings through its blocks to the attention processors untouched. `NotedRotary`
-is such an embedding with two notes on it, so a processor needs no state of its own: gradient checkpointing
-replays a call with the notes of that call, whatever ran in between.
+The transformer hands rotary embeddings through its blocks to the attention processors untouched.
+`NotedRotary` is such an embedding with two notes on it, so a processor needs no state of its own: gradient
+checkpointing replays a call with the notes of that call, whatever ran in between.
 
 Letters: B batch, N queries, L text tokens, C channels.
 """
@@ -17,16 +17,16 @@ from idlora_pl.method.tokens import AVSequence, HiddenText
 
 Rotary = tuple[Tensor, Tensor]
 
-# As hidden as finfo.min: the softmax weight is 0 beside a visible key, and a row full of it is uniform. finfo.min
-# itself overflows to -inf when it is cast from float32 to bfloat16 or multiplied by log2(e) in a kernel.
+# As hidden as finfo.min: the softmax weight is 0 beside a visible key, and a row full of it is uniform.
+# finfo.min itself overflows to -inf when it is cast from float32 to bfloat16 or multiplied by log2(e).
 HIDDEN = -1e30
 
 
 def text_bias(sequence: AVSequence, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
     """Additive attention biases towards the text.
 
-    Reference rows that do not see the text hold `HIDDEN` everywhere for "uniform" (the authors' mask: they get
-    the mean of all text values) and -inf everywhere for "nothing" (`BlindQueries` turns the rows into zeros).
+    Reference rows that do not see the text hold `HIDDEN` everywhere for "uniform" (the authors' mask: they
+    get the mean of all text values) and -inf everywhere for "nothing" (`BlindQueries` makes them zero).
 
     Args:
         sequence: names the text mask, the number of reference tokens and what they see.
