@@ -1,0 +1,1 @@
+"""How the instruments of the nano world are made and checked."""

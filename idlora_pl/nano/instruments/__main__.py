@@ -1,0 +1,98 @@
+"""Makes the instruments of the nano world: ``python -m idlora_pl.nano.instruments --output DIR --seed 0``.
+
+Writes ``instruments.safetensors`` and the card ``INSTRUMENTS.md`` with the errors on unseen speakers.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import torch
+from jsonargparse import auto_cli
+from rich.progress import Progress, TimeElapsedColumn
+from safetensors.torch import save_file
+
+from idlora_pl.nano.codecs import NanoCodecs
+from idlora_pl.nano.instruments.checks import check
+from idlora_pl.nano.instruments.clips import InstrumentClips, Recipe, make_clips
+from idlora_pl.nano.instruments.training import train
+
+TRAINING_SPEAKERS = 50_000_000
+"""Seed of the first training speaker; the speakers of shards and tests have seeds far below."""
+CHECK_SPEAKERS = 60_000_000
+"""Seed of the first speaker of the check."""
+
+
+def card(settings: Mapping[str, str], results: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the card as Markdown: how the instruments were made, and their errors on unseen speakers."""
+    lines = ["# Instruments of the nano world", "", "Written by the command below; do not edit.", ""]
+    lines += [f"- {name}: {value}" for name, value in settings.items()]
+    lines += ["", f"| unseen speakers | {' | '.join(results)} |", "| --- |" + " ---: |" * len(results)]
+    for name in next(iter(results.values())):
+        values = [result[name] for result in results.values()]
+        lines.append(f"| {name} | {' | '.join(_cell(value) for value in values)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+def main(output: Path, seed: int = 0, n_speakers: int = 1600, steps: int = 700) -> None:
+    """Train and check the instruments.
+
+    Args:
+        output: Folder for ``instruments.safetensors`` and ``INSTRUMENTS.md``.
+        seed: Seed of speakers, weights and batches.
+        n_speakers: Training speakers with 3 clips of sound each; half of them have a clip with video too.
+        steps: Training steps of the speaker and the lip-sync network.
+    """
+    began = time.monotonic()
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
+        speakers = range(first := TRAINING_SPEAKERS + seed * 100_000, first + n_speakers)
+        plain, video = (
+            Recipe(3, 3, disturbed=True, seed=seed),
+            Recipe(1, 2, disturbed=True, video=True, seed=seed),
+        )
+        sounds = rendered("sound", speakers, plain, progress)
+        talking = rendered("sound and video", speakers[: n_speakers // 2], video, progress)
+        instruments, losses = train(sounds, talking, steps=steps, seed=seed, progress=progress)
+        seconds = time.monotonic() - began
+        # The file holds half precision; what is checked is what is shipped.
+        weights = {
+            name: v.half() if v.is_floating_point() else v for name, v in instruments.weights().items()
+        }
+        instruments.load_state_dict(weights, strict=False)
+        unseen = range(CHECK_SPEAKERS, CHECK_SPEAKERS + 100)
+        results = {
+            "rendered": check(instruments, rendered("check", unseen, Recipe(4, 0, video=True), progress)),
+            "decoded": check(
+                instruments, rendered("decoded check", unseen, Recipe(4, 1, video=True), progress)
+            ),
+        }
+    settings = {
+        "command": f"`python -m idlora_pl.nano.instruments --output {output} --seed {seed} "
+        f"--n_speakers {n_speakers} --steps {steps}`",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "seconds": f"{seconds:.0f} for data and training on {torch.get_num_threads()} threads",
+        "parameters": str(sum(p.numel() for p in instruments.parameters())),
+        "training loss": ", ".join(f"{name} {value:.3f}" for name, value in losses.items()),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    save_file(
+        weights, output / "instruments.safetensors", metadata=settings | {"results": json.dumps(results)}
+    )
+    (output / "INSTRUMENTS.md").write_text(card(settings, results))
+
+
+def rendered(what: str, speakers: range, recipe: Recipe, progress: Progress) -> InstrumentClips:
+    """Render the clips of speaker seeds, with a progress bar."""
+    advance = partial(progress.track, description=f"render {what}")
+    return make_clips(speakers, recipe, NanoCodecs(), advance=advance)
+
+
+if __name__ == "__main__":
+    auto_cli(main)
