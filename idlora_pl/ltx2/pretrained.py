@@ -1,0 +1,77 @@
+"""Component folders of a diffusers checkpoint: each with a `config.json` that its weights must fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from diffusers import ModelMixin
+
+Folder = str | Path
+Model = TypeVar("Model", bound=ModelMixin)
+
+
+def require_components(folder: Folder, names: tuple[str, ...], marker: str = "config.json") -> None:
+    """Check that a checkpoint folder holds the component folders, each with its `marker` file.
+
+    Raises:
+        ValueError: If the folder or any component is missing; all missing ones are named.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ValueError(
+            f"{root}: no such folder; give a diffusers checkpoint folder with {', '.join(names)}"
+        )
+    missing = [name for name in names if not (root / name / marker).is_file()]
+    if missing:
+        raise ValueError(
+            f"{root}: missing {', '.join(f'{name}/{marker}' for name in missing)}; a diffusers checkpoint "
+            f"folder with {', '.join(names)} is needed"
+        )
+
+
+def read_config(folder: Folder, name: str) -> dict[str, object]:
+    """Read `folder/name/config.json`.
+
+    Raises:
+        ValueError: If the file is not a JSON object.
+    """
+    path = Path(folder) / name / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); copy the file again") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: holds a {type(config).__name__}, not an object; copy the file again")
+    return config
+
+
+def load_component(cls: type[Model], folder: Folder, name: str, dtype: torch.dtype | None = None) -> Model:
+    """Load `folder/name` as a diffusers model without network access; every weight must be there and fit.
+
+    Raises:
+        ValueError: If no weights are there, or if keys are missing or left over.
+    """
+    path = Path(folder) / name
+    try:
+        model, report = cls.from_pretrained(
+            str(path),
+            torch_dtype=dtype,
+            output_loading_info=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+        )
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{path}: the weights cannot be read as {cls.__name__} ({reason}); copy the folder again"
+        ) from error
+    wrong = {kind: report.get(f"{kind}_keys", []) for kind in ("missing", "unexpected", "mismatched")}
+    if any(wrong.values()):
+        parts = [f"{len(keys)} {kind} keys such as {keys[0]}" for kind, keys in wrong.items() if keys]
+        raise ValueError(
+            f"{path}: the weights do not fit config.json ({'; '.join(parts)}); copy the folder again"
+        )
+    return model

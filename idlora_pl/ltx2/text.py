@@ -1,0 +1,131 @@
+"""Prompt -> text features -> text context of LTX-2.
+
+Letters: B prompts, L text tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+
+from idlora_pl.ltx2.connectors import connect_features, project_features, smoke_connectors
+from idlora_pl.ltx2.language_model import LanguageModel
+from idlora_pl.ltx2.movable import Movable
+from idlora_pl.ltx2.presets import preset_named
+from idlora_pl.ltx2.pretrained import Folder, load_component, require_components
+from idlora_pl.method.tokens import TextContext, TextFeatures
+
+
+class TextEncoder(Movable):
+    """Gemma 3 and the frozen text connectors of a base model; every call is without gradients.
+
+    Args:
+        language_model: Turns prompts into hidden states; None for training on stored features, which needs
+            only `connect`.
+        connectors: The diffusers connectors of the base model; their config says which layout it is.
+
+    Example:
+        >>> text = TextEncoder.from_preset("smoke")
+        >>> features = text.encode(["[VISUAL]: a man [SPEECH]: hello [SOUNDS]: wind"])
+        >>> features.video.shape, text.connect(features).audio.shape
+        (torch.Size([1, 256, 24]), torch.Size([1, 256, 24]))
+    """
+
+    def __init__(self, language_model: LanguageModel | None, connectors: LTX2TextConnectors) -> None:
+        super().__init__()
+        config = connectors.config
+        registers = (
+            config["video_connector_num_learnable_registers"],
+            config["audio_connector_num_learnable_registers"],
+        )
+        if None in registers:
+            raise ValueError(
+                "connectors: num_learnable_registers is None; LTX-2 needs connectors with registers"
+            )
+        if language_model is not None:
+            wanted = (config["caption_channels"], config["text_proj_in_factor"])
+            got = (language_model.width, language_model.n_hidden_states)
+            if wanted != got:
+                raise ValueError(
+                    f"connectors take {wanted[1]} hidden states of {wanted[0]} channels, the text encoder "
+                    f"gives {got[1]} of {got[0]}: load both from one checkpoint"
+                )
+            if any(language_model.max_length % n for n in registers):
+                raise ValueError(
+                    f"max_length {language_model.max_length} must be a multiple of the connectors' "
+                    f"{registers} learned registers: choose another one"
+                )
+        self.language_model, self.connectors = language_model, connectors
+        self.eval().requires_grad_(False)
+
+    @classmethod
+    def from_preset(cls, name: str, seed: int = 0, device: str | torch.device | None = None) -> Self:
+        """Build a random text encoder; only "smoke" exists, as Gemma's tokenizer is not ours to ship.
+
+        Args:
+            name: "smoke": two layers, text context of the width that the smoke transformer takes.
+            seed: Fixes the weights; torch's global generator is left as it was.
+            device: Where to build; None is the CPU.
+
+        Raises:
+            ValueError: For every other name.
+        """
+        if name != "smoke":
+            raise ValueError(
+                f"text preset must be smoke; got {name!r}: load released weights with from_pretrained"
+            )
+        width, _ = preset_named(name).text_channels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            language_model = LanguageModel.smoke(width)
+            connectors = smoke_connectors(width, language_model.n_hidden_states)
+        return cls(language_model, connectors).to(device or "cpu")
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: Folder, *, dtype: torch.dtype | None = None, with_language_model: bool = True
+    ) -> Self:
+        """Load `connectors/`, `text_encoder/` and `tokenizer/` of a diffusers checkpoint; no network.
+
+        Args:
+            folder: The checkpoint.
+            dtype: Of the weights; None keeps float32.
+            with_language_model: False loads `connectors/` alone, enough to train on stored features.
+
+        Raises:
+            ValueError: If a part is missing, or its weights do not fit its config.
+        """
+        require_components(folder, ("connectors", "text_encoder") if with_language_model else ("connectors",))
+        if with_language_model:
+            require_components(folder, ("tokenizer",), marker="tokenizer_config.json")
+        language_model = LanguageModel.from_pretrained(folder, dtype=dtype) if with_language_model else None
+        return cls(language_model, load_component(LTX2TextConnectors, folder, "connectors", dtype))
+
+    def save_pretrained(self, folder: Folder) -> None:
+        """Write the parts as a diffusers checkpoint folder."""
+        self.connectors.save_pretrained(str(Path(folder) / "connectors"))
+        if self.language_model is not None:
+            self.language_model.save_pretrained(folder)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+        """Encode B prompts to text features (B, L, ...), what shards store; outer white space is dropped.
+
+        Raises:
+            ValueError: If there is no language model, or no prompt.
+        """
+        if self.language_model is None:
+            raise ValueError(
+                "this text encoder has connectors only; load it with with_language_model=True to encode"
+            )
+        hidden_states, mask = self.language_model(prompts)
+        return project_features(self.connectors, hidden_states, mask)
+
+    @torch.no_grad()
+    def connect(self, features: TextFeatures) -> TextContext:
+        """Run the connectors; every position of the result is valid: registers fill the padding."""
+        return connect_features(self.connectors, features)
