@@ -1,0 +1,213 @@
+"""Run our code on the golden inputs and print the largest differences as JSON.
+
+A program of its own, because MKL reads MKL_CBWR (see test_parity.py) only once per process.
+Run: MKL_CBWR=COMPATIBLE python tests/parity/compare.py
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from idlora_pl.ltx2.lora import load_adapter, lora_state_dict
+from idlora_pl.ltx2.presets import PRESETS
+from idlora_pl.ltx2.transformer import LTX2
+from idlora_pl.method.flow import velocity, velocity_loss, x_sigma
+from idlora_pl.method.guidance import (
+    IdentityGuidance,
+    ModalityGuidance,
+    PerturbedGuidance,
+    TextGuidance,
+    guided,
+)
+from idlora_pl.method.in_context import InContext
+from idlora_pl.method.sampler import sample_euler
+from idlora_pl.method.tokens import AVSequence, TextContext, Tokens, patchify_audio, patchify_video
+
+GOLDEN = Path(__file__).parent / "golden"
+LAYOUTS = {"m19b": "ltx2-19b", "m23": "ltx2.3-22b"}
+N_REFERENCE = 5
+FIRST_FRAME_TOKENS = 4
+TRAINED = InContext("negative", video_sees_reference=False, reference_sees_text=False, hidden_text="uniform")
+TRAIN_VARIANTS = {
+    "no_masks": replace(TRAINED, video_sees_reference=True, reference_sees_text=True),
+    "a2v_only": replace(TRAINED, reference_sees_text=True),
+    "text_only": replace(TRAINED, video_sees_reference=True),
+    "positive_positions": replace(TRAINED, placement="shared"),
+}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden files of one layout."""
+
+    name: str
+
+    def tensors(self, kind: str) -> dict[str, Tensor]:
+        """Tensors of one file."""
+        return load_file(GOLDEN / f"{self.name}_{kind}.safetensors")
+
+    def model(self) -> LTX2:
+        """The golden model: the layout's preset at tiny size."""
+        config = json.loads((GOLDEN / f"{self.name}_weights.json").read_text())["diffusers_config"]
+        preset = replace(PRESETS[LAYOUTS[self.name]], config=config, dtype=torch.float32, device="cpu")
+        model = LTX2(preset)
+        model.transformer.load_state_dict(self.tensors("weights"))
+        return model
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference."""
+    return (a - b).abs().max().item()
+
+
+def forward_errors(golden: Golden) -> dict[str, float]:
+    """Cases 1 to 6: one forward pass each, case 5 perturbed."""
+    model, packed = golden.model(), golden.tensors("forward")
+    errors = {}
+    for case in ("case1", "case2", "case3", "case4", "case6"):
+        video, audio = _run(model, packed, case)
+        errors[f"{case}.video"] = difference(video, packed[f"{case}.out.video"])
+        expected = packed[f"{case}.out.audio"]
+        errors[f"{case}.audio"] = difference(audio, expected[:, expected.shape[1] - audio.shape[1] :])
+    for name, options in {"stg_av": {"skip_blocks": (1,)}, "isolated": {"isolate_modalities": True}}.items():
+        video, audio = _run(model, packed, "case5", **options)
+        errors[f"case5.{name}.video"] = difference(video, packed[f"case5.out.{name}.video"])
+        errors[f"case5.{name}.audio"] = difference(audio, packed[f"case5.out.{name}.audio"][:, N_REFERENCE:])
+    return errors
+
+
+def _run(model: LTX2, packed: dict[str, Tensor], case: str, **options: object) -> tuple[Tensor, Tensor]:
+    def tensor(name: str) -> Tensor:
+        return packed.get(f"{case}.in.{name}", packed[f"case2.in.{name}"])
+
+    masks = packed.keys() & {f"{case}.in.a2v_mask", f"{case}.in.audio_text_mask"}
+    padding = packed.get("case4.in.context_mask") if case == "case4" else None
+    audio = tensor("audio")
+    av = AVSequence(
+        video=Tokens(tensor("video"), tensor("video_coords"), tensor("video_timesteps") == 0),
+        audio=Tokens(
+            audio,
+            tensor("audio_coords"),
+            tensor("audio_timesteps") == 0,
+            n_reference=0 if case in ("case1", "case4") else N_REFERENCE,
+        ),
+        text=TextContext(
+            tensor("video_context"), tensor("audio_context"), None if padding is None else padding.bool()
+        ),
+        video_sees_reference=not masks,
+        reference_sees_text=not masks,
+        hidden_text="uniform",
+    )
+    with torch.no_grad():
+        return model(av, tensor("sigma"), **options)
+
+
+def train_errors(golden: Golden) -> dict[str, float]:
+    """One training step: losses of every variant and relative gradients of every adapter tensor."""
+    model, packed = golden.model(), golden.tensors("train_step")
+    variants = {"base_without_lora": _losses(model, packed, TRAINED)}
+    load_adapter(model, GOLDEN / f"{golden.name}_lora_comfy.safetensors")
+    losses = _losses(model, packed, TRAINED)
+    sum(losses).backward()
+    named = dict(model.transformer.named_parameters())
+    errors = {"grad": 0.0}
+    for key in lora_state_dict(model):
+        name = key.removeprefix("diffusion_model.")
+        expected, actual = packed[f"grad.{name}"], named[name.replace(".weight", ".default.weight")].grad
+        errors["grad"] = max(errors["grad"], difference(actual, expected) / expected.abs().max().item())
+    variants |= {name: _losses(model, packed, recipe) for name, recipe in TRAIN_VARIANTS.items()}
+    variants["no_first_frame"] = _losses(model, packed, TRAINED, first_frame=False)
+    errors["loss"] = max(_loss_error(losses, packed, part) for part in ("total", "video", "audio"))
+    for name, parts in variants.items():
+        expected = packed[f"loss_variant.{name}"]
+        errors[f"loss.{name}"] = difference(torch.stack([sum(parts), *parts]).detach(), expected)
+    return errors
+
+
+def _loss_error(losses: tuple[Tensor, Tensor], packed: dict[str, Tensor], part: str) -> float:
+    value = {"total": sum(losses), "video": losses[0], "audio": losses[1]}[part]
+    return difference(value.detach(), packed[f"loss.{part}"])
+
+
+def _losses(
+    model: LTX2, packed: dict[str, Tensor], recipe: InContext, *, first_frame: bool = True
+) -> tuple[Tensor, Tensor]:
+    sigma, grids = packed["sigma.0"], model.geometry
+    x0 = patchify_video(packed["batch.video_latents"]), patchify_audio(packed["batch.audio_latents"])
+    noise = packed["noise.0.video"], packed["noise.0.audio"]
+    positions = grids.video.positions(3, 2, 2), grids.audio.positions(x0[1].shape[1])
+    tokens = []
+    for data, eps, place in zip(x0, noise, positions, strict=True):
+        clean = torch.zeros(data.shape[:2], dtype=torch.bool)
+        if first_frame and data is x0[0]:
+            clean[:, :FIRST_FRAME_TOKENS] = True
+        tokens.append(Tokens(x_sigma(data, eps, sigma, clean), place.expand(2, -1, -1, -1), clean))
+    text = TextContext(packed["batch.video_prompt_embeds"], packed["batch.audio_prompt_embeds"])
+    reference = patchify_audio(packed["batch.ref_audio_latents"])
+    predicted = model(recipe.assemble(tokens[0], tokens[1], text, reference, grids.audio), sigma)
+    video, audio = (
+        velocity_loss(p, velocity(data, eps), t.clean)
+        for p, data, eps, t in zip(predicted, x0, noise, tokens, strict=True)
+    )
+    return video, audio
+
+
+def sampler_errors(golden: Golden) -> dict[str, float]:
+    """Four guided Euler steps, and two variants with other terms."""
+    model, packed = golden.model(), golden.tensors("sampler_4step")
+    terms = (TextGuidance(), IdentityGuidance(), PerturbedGuidance(blocks=(1,)), ModalityGuidance())
+    runs = {
+        "out": _sample(model, packed, terms),
+        "variant.identity_only": _sample(model, packed, (IdentityGuidance(),)),
+        "variant.no_reference": _sample(model, packed, terms, with_reference=False),
+    }
+    errors = {}
+    for name, av in runs.items():
+        errors[f"{name}.video"] = difference(av.video.latents, packed[f"{name}.video_latent"])
+        errors[f"{name}.audio"] = difference(av.audio.target().latents, packed[f"{name}.audio_latent"])
+    return errors
+
+
+def _sample(
+    model: LTX2, packed: dict[str, Tensor], terms: tuple, *, with_reference: bool = True
+) -> AVSequence:
+    prompt, negative = (
+        TextContext(packed[f"in.video_context_{sign}"], packed[f"in.audio_context_{sign}"])
+        for sign in ("pos", "neg")
+    )
+    video_clean = torch.arange(12)[None] < FIRST_FRAME_TOKENS
+    first_frame = patchify_video(packed["in.first_frame_latent"])
+    video = packed["in.noise_video"].clone()
+    video[:, :FIRST_FRAME_TOKENS] = first_frame
+    audio = packed["in.noise_audio"][:, N_REFERENCE:] if with_reference else packed["in.noise_audio_noref"]
+    reference = patchify_audio(packed["in.reference_audio_latent"]) if with_reference else None
+    grids = model.geometry
+    start = InContext(video_sees_reference=True, reference_sees_text=True).assemble(
+        Tokens(video, grids.video.positions(3, 2, 2), video_clean),
+        Tokens(audio, grids.audio.positions(17), torch.zeros(1, 17, dtype=torch.bool)),
+        prompt,
+        reference,
+        grids.audio,
+    )
+    with torch.no_grad():
+        return sample_euler(
+            lambda av, sigma: guided(model, av, sigma, terms, negative), start, packed["in.sigmas"]
+        )
+
+
+def main() -> None:
+    """Print every error, by layout and check."""
+    errors = {}
+    for name in LAYOUTS:
+        golden = Golden(name)
+        for check, run in (("forward", forward_errors), ("train", train_errors), ("sampler", sampler_errors)):
+            errors |= {f"{name}.{check}.{key}": value for key, value in run(golden).items()}
+    print(json.dumps(errors, indent=1))
+
+
+if __name__ == "__main__":
+    main()
