@@ -1,0 +1,1 @@
+"""Training pairs on disk and in batches: pairing rules, shards, the Lightning data module."""

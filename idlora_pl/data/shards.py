@@ -1,0 +1,124 @@
+"""A shard set: a folder of WebDataset tar files and an index.json that says what is in them.
+
+    pairs-000000.tar    <key>.latents.safetensors, <key>.meta.json, <next key>. ...
+    index.json          shapes and precision of every tensor, keys, sizes and sha256 of every shard
+
+All samples of a set have the same shapes, so a batch needs no padding. Equal samples give equal bytes.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import webdataset as wds
+
+from idlora_pl.data.index import INDEX_NAME, ShardFile, ShardIndex
+from idlora_pl.data.samples import PairBatch, PairSample, ShardError, collate, decode_sample, encode_sample
+
+__all__ = [
+    "PairBatch",
+    "PairSample",
+    "ShardError",
+    "ShardFile",
+    "ShardIndex",
+    "collate",
+    "decode_sample",
+    "encode_sample",
+    "write_shards",
+]
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+
+def write_shards(
+    samples: Iterable[PairSample],
+    folder: str | os.PathLike[str],
+    *,
+    samples_per_shard: int = 256,
+    codecs: str = "",
+    settings: Mapping[str, Any] | None = None,
+) -> ShardIndex:
+    """Write pairs into a new shard set; the folder appears under its name only when it is complete.
+
+    Args:
+        samples: pairs; the first one sets shapes and precision of all.
+        folder: where to write; must not exist or be empty.
+        samples_per_shard: how many pairs one tar file holds.
+        codecs: name of the base model or codecs that made the latents.
+        settings: how the samples were made, for the index.
+
+    Returns:
+        The index that was written.
+
+    Raises:
+        ShardError: when there is no sample, a shape differs, a key is unusable or repeated, or the folder
+            already holds something.
+    """
+    if samples_per_shard < 1:
+        raise ValueError(f"samples_per_shard must be at least 1; got {samples_per_shard}")
+    stream = iter(samples)
+    first = next(stream, None)
+    if first is None:
+        raise ShardError(
+            f"{folder}: there is not one sample to write; encode clips with data_tools.encode_clips"
+        )
+    index = ShardIndex(
+        shards=(),
+        shapes={name: tuple(tensor.shape) for name, tensor in first.tensors().items()},
+        dtypes={name: str(tensor.dtype).removeprefix("torch.") for name, tensor in first.tensors().items()},
+        codecs=codecs,
+        settings=dict(settings or {}),
+    )
+    with _appearing(Path(folder)) as partial:
+        shards: list[ShardFile] = []
+        taken: set[str] = set()
+        stream = chain([first], stream)
+        while part := list(islice(stream, samples_per_shard)):
+            shards.append(_write_shard(part, partial / f"pairs-{len(shards):06d}.tar", index, taken))
+        index = replace(index, shards=tuple(shards))
+        (partial / INDEX_NAME).write_text(index.to_json())
+    return index
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `folder` on success and vanishes on failure."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ShardError(f"{folder} already holds something; remove it or choose another folder")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_shard(samples: list[PairSample], path: Path, index: ShardIndex, taken: set[str]) -> ShardFile:
+    """Write one tar file with fixed times and owners."""
+    # 0o644 and mtime 0: equal samples give equal bytes
+    with open(path, "wb") as file, wds.TarWriter(file, "", "", 0o644, encoder=False, mtime=0) as tar:
+        for sample in samples:
+            name = f"{path.name}: clip {sample.key}"
+            if not _KEY.fullmatch(sample.key):
+                raise ShardError(f"{name} has a key outside letters, digits, _ and - (1 to 80); rename it")
+            if sample.key in taken:
+                raise ShardError(f"{name} is in the set twice; give every pair its own key")
+            index.check(sample, name)
+            taken.add(sample.key)
+            tar.write({"__key__": sample.key} | encode_sample(sample))
+    keys = tuple(sample.key for sample in samples)
+    return ShardFile(path.name, keys, path.stat().st_size, sha256_of(path))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the checksum of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
