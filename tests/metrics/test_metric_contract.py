@@ -1,4 +1,4 @@
-"""What every metric promises, checked on real networks with random weights and on clips that cannot be scored."""
+"""What every metric promises, on real networks with random weights and on clips that cannot be scored."""
 
 import pickle
 from collections.abc import Callable

@@ -1,0 +1,88 @@
+"""From scores to a table: every number follows from the rows, and mismatched rows are refused."""
+
+import pytest
+
+from idlora_pl.report import Column, Row, ScoreRow, build_table
+from idlora_pl.stats import clustered_interval, paired_difference
+
+
+def rows_of(name: str, values: dict[str, float | None], metric: str = "wer") -> list[ScoreRow]:
+    """One row per clip; clips ``a1`` and ``a2`` are of speaker ``a``."""
+    return [
+        ScoreRow(
+            key, name, key[0], scores={metric: value}, reasons={metric: "silent"} if value is None else {}
+        )
+        for key, value in values.items()
+    ]
+
+
+OURS = rows_of("ours", {"a1": 0.1, "a2": 0.3, "b1": None, "c1": 0.8})
+THEIRS = rows_of("theirs", {"a1": 0.2, "a2": 0.5, "b1": 0.1, "c1": 0.9})
+
+
+def test_a_cell_is_the_clustered_interval_of_its_row() -> None:
+    table = build_table(OURS + THEIRS, ["ours", "theirs"], ["wer"])
+    assert table.cell("ours", "wer") == clustered_interval([0.1, 0.3, None, 0.8], ["a", "a", "b", "c"])
+    assert (table.cell("ours", "wer").n_scored, table.cell("ours", "wer").n_total) == (3, 4)
+
+
+def test_a_comparison_is_the_paired_difference_of_its_rows() -> None:
+    table = build_table(OURS + THEIRS, ["ours", "theirs"], ["wer"], [("ours", "theirs")])
+    (comparison,) = table.comparisons
+    values = [{score.key: score.scores["wer"] for score in row} for row in (OURS, THEIRS)]
+    assert comparison.difference == paired_difference(*values, {key: key[0] for key in values[0]})
+    assert (comparison.difference.n, comparison.difference.diff) == (3, pytest.approx(-0.4 / 3))
+
+
+def test_table_json_has_exactly_its_keys() -> None:
+    content = build_table(
+        OURS + THEIRS, ["ours", "theirs"], ["wer"], [("ours", "theirs")], seconds={"fit": 12.5}
+    ).to_dict()
+    assert list(content) == ["rows", "paired", "seconds"]
+    assert list(content["rows"][0]) == ["row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total"]
+    assert list(content["paired"][0]) == ["a", "b", "metric", "diff", "ci_low", "ci_high", "p", "n"]
+    assert content["seconds"] == {"fit": 12.5}
+
+
+def test_seeds_of_a_clip_count_as_one_clip() -> None:
+    repeats = [
+        ScoreRow("a1", "ours", "a", seed=seed, scores={"wer": value}, reasons=reasons)
+        for seed, value, reasons in [(0, 0.2, {}), (1, 0.4, {}), (2, None, {"wer": "silent"})]
+    ]
+    cell = build_table(repeats, ["ours"], ["wer"]).cell("ours", "wer")
+    assert (cell.mean, cell.n_scored, cell.n_total) == (pytest.approx(0.3), 1, 1)
+
+
+def test_rows_keep_their_order_and_missing_ones_are_empty() -> None:
+    table = build_table(
+        THEIRS, [Row("ours", command="idlora test -c x.yaml"), "theirs"], ["wer"], [("theirs", "ours")]
+    )
+    assert [row.label for row in table.rows if table.is_missing(row)] == ["ours"]
+    assert (table.cell("ours", "wer").mean, table.comparisons[0].difference.n) == (None, 0)
+
+
+def test_quoted_rows_have_a_mean_and_nothing_else() -> None:
+    table = build_table(OURS, ["ours", Row("paper", quoted={"wer": 0.12})], ["wer"])
+    cell = table.cell("paper", "wer")
+    assert (cell.mean, cell.ci_low, cell.n_total) == (0.12, None, 0)
+    assert not table.is_missing(table.rows[1])
+
+
+def test_rows_on_different_clips_are_refused_with_both_counts() -> None:
+    with pytest.raises(
+        ValueError, match="'ours' and 'theirs' are measured on different clips: 4 and 3, 3 of them"
+    ):
+        build_table(OURS + THEIRS[:3], ["ours", "theirs"], ["wer"])
+
+
+def test_names_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(ValueError, match="no score is named 'lip_sync'; the scores hold wer"):
+        build_table(OURS, ["ours"], ["lip_sync"])
+    with pytest.raises(ValueError, match="column 'lipsync' is not known"):
+        build_table(OURS, ["ours"], ["lipsync"])
+    with pytest.raises(ValueError, match="paired names the row 'their'; the table has ours, theirs"):
+        build_table(OURS + THEIRS, ["ours", "theirs"], ["wer"], [("ours", "their")])
+    with pytest.raises(ValueError, match="better must be higher or lower; got 'up'"):
+        Column("wer", "WER", "up")
+    with pytest.raises(ValueError, match="distinct names; got ours, ours"):
+        build_table(OURS, ["ours", "ours"], ["wer"])

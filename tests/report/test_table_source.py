@@ -1,0 +1,145 @@
+"""A folder of runs and a yaml file rebuild a table; what is missing or misspelt is named."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from idlora_pl.report import ScoreRow, append_scores, read_table, table_from_yaml, to_markdown
+from idlora_pl.report.write import write_report
+
+FROZEN = """\
+**CelebV-HQ, cross-video split**
+
+| row | Spk Sim ↑ | WER ↓ | n |
+| --- | --- | --- | --- |
+| Ours | 0.550 [0.300, 0.800] | 0.25 [0.25, 0.25] | 4/4 |
+| w/o identity guidance | 0.350 [0.200, 0.500] | 0.00 [0.00, 0.00] (3/4) | 3-4/4 |
+| Kling 2.6 Pro | *0.385* | *0.12* | – |
+| shared | – | – | – |
+
+| paired | metric | difference | p | n |
+| --- | --- | --- | --- | --- |
+| Ours - w/o identity guidance | Spk Sim ↑ | +0.200 [+0.100, +0.300] | 0.500 | 4 |
+| Ours - w/o identity guidance | WER ↓ | +0.17 [+0.00, +0.25] | 1.000 | 3 |
+
+- Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. Paired: a - b on the same \
+clips, p from sign flips over speakers.
+- shared: not measured; run `idlora test -c experiments/shared.yaml`
+- Kling 2.6 Pro: quoted from ID-LoRA README
+"""
+
+
+def write_runs(folder: Path) -> Path:
+    """A run with two rows of four clips by two speakers."""
+    numbers = {
+        "celebvhq": [("a1", 0.3, 0.5), ("a2", 0.3, 0.0), ("b1", 0.8, 0.0), ("b2", 0.8, 0.5)],
+        "no_identity_guidance": [("a1", 0.2, 0.0), ("a2", 0.2, 0.0), ("b1", 0.5, 0.0), ("b2", 0.5, None)],
+    }
+    scores = [
+        ScoreRow(
+            key, row, key[0], 0, {"spk_sim": similarity, "wer": wer}, {} if wer is not None else {"wer": "silent"},
+            {"clip": f"clips/{row}/{key}.mp4"},
+        )
+        for row, clips in numbers.items()
+        for key, similarity, wer in clips
+    ]  # fmt: skip
+    append_scores(folder / "celebvhq-0123abcd" / "scores.jsonl", scores)
+    return folder
+
+
+def declaration() -> dict:
+    return {
+        "caption": "CelebV-HQ, cross-video split",
+        "columns": {
+            "spk_sim": {"title": "Spk Sim", "better": "higher", "digits": 3},
+            "wer": {"title": "WER", "better": "lower", "digits": 2},
+        },
+        "rows": [
+            {"label": "Ours", "run": "celebvhq"},
+            {"label": "w/o identity guidance", "run": "celebvhq", "sampling": "no_identity_guidance"},
+            {
+                "label": "Kling 2.6 Pro",
+                "quoted": {"spk_sim": 0.385, "wer": 0.121},
+                "source": "ID-LoRA README",
+            },
+            {"label": "shared", "run": "shared"},
+        ],
+        "paired": [["Ours", "w/o identity guidance"]],
+    }
+
+
+def write_yaml(folder: Path, content: dict) -> Path:
+    path = folder / "main.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_runs_folder_reproduces_the_frozen_table(tmp_path: Path) -> None:
+    table, _ = table_from_yaml(write_yaml(tmp_path, declaration()), write_runs(tmp_path / "runs"))
+    assert to_markdown(table) == FROZEN
+
+
+def test_clip_paths_lead_to_the_run(tmp_path: Path) -> None:
+    _, scores = table_from_yaml(write_yaml(tmp_path, declaration()), write_runs(tmp_path / "runs"))
+    assert scores[0].notes["clip"] == str(tmp_path / "runs/celebvhq-0123abcd/clips/celebvhq/a1.mp4")
+
+
+def test_scores_alone_make_a_table_of_consecutive_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    for name, value in (("no_reference", 0.0), ("shared", 0.5), ("negative", 0.7)):
+        append_scores(path, [ScoreRow(f"{s}1", name, s, scores={"speaker_similarity": value}) for s in "ab"])
+    table, scores = read_table(path)
+    assert [row.label for row in table.rows] == ["no_reference", "shared", "negative"]
+    assert [(one.a, one.b) for one in table.comparisons] == [
+        ("shared", "no_reference"),
+        ("negative", "shared"),
+    ]
+    write_report(table, scores, tmp_path)
+    assert read_table(path)[0].to_dict() == table.to_dict()
+
+
+def test_the_hash_of_a_run_decides_when_there_are_two(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path / "runs")
+    (runs / "celebvhq-89abcdef").mkdir()
+    (runs / "celebvhq-other").mkdir()
+    with pytest.raises(
+        ValueError, match="'celebvhq' could be celebvhq-0123abcd, celebvhq-89abcdef; write one"
+    ):
+        table_from_yaml(write_yaml(tmp_path, declaration()), runs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colums": {}}, "unknown key 'colums'; known are caption, columns, paired, rows"),
+        ({"rows": [{"run": "celebvhq"}]}, r"rows\[0\]: the key 'label' is missing"),
+        ({"rows": [{"label": "x"}]}, r"rows\[0\]: give either run or quoted"),
+        ({"rows": [{"label": "x", "quoted": {"werr": 1}}]}, "quoted names 'werr', which is no column"),
+        ({"rows": [{"label": "x", "run": "celebvhq", "samplin": "y"}]}, "unknown key 'samplin'"),
+        ({"columns": {"wer": {"better": "down"}}}, "better must be higher or lower; got 'down'"),
+        ({"columns": {"wer": None}}, "columns.wer: must be a mapping with better; got None"),
+    ],
+)
+def test_a_bad_declaration_is_named(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        table_from_yaml(write_yaml(tmp_path, declaration() | change), write_runs(tmp_path / "runs"))
+
+
+def test_a_row_that_the_run_does_not_hold_is_missing_or_asked_for(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path / "runs")
+    rows = [{"label": "x", "run": "celebvhq", "sampling": "two_stage"}]
+    table, _ = table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
+    command = "idlora test -c experiments/celebvhq.yaml -c experiments/sampling/two_stage.yaml"
+    assert f"x: not measured; run `{command}`" in to_markdown(table)
+    (runs / "celebvhq-0123abcd").rename(runs / "other")
+    rows = [{"label": "x", "run": "other"}]
+    with pytest.raises(
+        ValueError, match="holds the rows celebvhq, no_identity_guidance; name one with sampling"
+    ):
+        table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
+
+
+def test_other_files_are_no_tables(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"table.md is not a table; give a scores.jsonl or a yaml"):
+        read_table(tmp_path / "table.md")
