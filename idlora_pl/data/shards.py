@@ -66,9 +66,7 @@ def write_shards(
     stream = iter(samples)
     first = next(stream, None)
     if first is None:
-        raise ShardError(
-            f"{folder}: there is not one sample to write; encode clips with data_tools.encode_clips"
-        )
+        raise ShardError(f"{folder}: there is no sample to write; make some with data_tools.encode_clips")
     index = ShardIndex(
         shards=(),
         shapes={name: tuple(tensor.shape) for name, tensor in first.tensors().items()},
