@@ -1,8 +1,8 @@
 """Agreement with the authors' code on tiny random weights, within the tolerances of the golden files.
 
-The model runs in a process of its own with MKL_CBWR=COMPATIBLE: float32 exp differs by one unit in the last place
-between CPU code paths, a table of exp is multiplied by timesteps up to 1000 before a cosine, and that alone moves
-outputs by up to 1.6e-5. On the compatible path the same code agrees to 3e-6.
+The model runs in a process of its own with MKL_CBWR=COMPATIBLE: float32 exp differs by one unit in the last
+place between CPU code paths, a table of exp is multiplied by timesteps up to 1000 before a cosine, and that
+alone moves outputs by up to 1.6e-5. On the compatible path the same code agrees to 3e-6.
 """
 
 import json

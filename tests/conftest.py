@@ -1,0 +1,59 @@
+"""Fixtures of the whole suite: seeds, the smoke model, and sequences that fit it."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import settings
+
+import idlora_pl
+from idlora_pl.method.in_context import InContext
+from idlora_pl.method.positions import Geometry
+from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
+
+# Timings on shared cores vary too much for a deadline; the same examples every time keep failures repeatable.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Every test starts from the same random state."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def smoke_ltx2() -> "idlora_pl.LTX2":
+    """A base model of 0.1 M random parameters without an adapter; tests must leave it as it is."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return idlora_pl.LTX2.from_preset("smoke").requires_grad_(False)
+
+
+@pytest.fixture
+def make_sequence() -> Callable[..., AVSequence]:
+    """Build a noisy sequence for the smoke model: 2x2x2 video tokens, 6 audio tokens, 5 text tokens."""
+
+    def make(
+        batch: int = 1, n_reference: int = 3, recipe: InContext | None = None, seed: int = 0
+    ) -> AVSequence:
+        samples = [torch.Generator().manual_seed(1000 * seed + sample) for sample in range(batch)]
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.stack([torch.randn(*shape, generator=sample) for sample in samples])
+
+        geometry = Geometry()
+        first_frame = (torch.arange(8) < 4).expand(batch, -1)
+        video = Tokens(
+            normal(8, 128), geometry.video.positions(2, 2, 2).expand(batch, -1, -1, -1), first_frame
+        )
+        audio = Tokens(
+            normal(6, 128),
+            geometry.audio.positions(6).expand(batch, -1, -1, -1),
+            torch.zeros(batch, 6, dtype=torch.bool),
+        )
+        text = TextContext(normal(5, 24), normal(5, 24))
+        reference = normal(n_reference, 128) if n_reference else None
+        return (recipe or InContext()).assemble(video, audio, text, reference, geometry.audio)
+
+    return make

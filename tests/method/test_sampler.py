@@ -1,0 +1,85 @@
+"""Sampling: exact end points, tokens that stay, and noise that does not depend on the batch."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idlora_pl.method.flow import velocity, x_sigma
+from idlora_pl.method.sampler import noise_tokens, sample_euler
+from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
+
+schedules = st.lists(st.integers(1, 63), unique=True).map(
+    lambda levels: torch.tensor([64, *sorted(levels, reverse=True), 0]) / 64
+)
+
+
+def constant_case():
+    def tokens(n_tokens, n_clean, n_reference=0):
+        latents = torch.randint(-8, 8, (2, n_tokens, 3)).float()
+        clean = (torch.arange(n_tokens) < n_clean).expand(2, -1)
+        return Tokens(latents, torch.zeros(2, 1, n_tokens, 2), clean, n_reference)
+
+    text = TextContext(torch.zeros(2, 1, 1), torch.zeros(2, 1, 1))
+    start = AVSequence(tokens(6, 2), tokens(7, 3, n_reference=3), text)
+    return start, (torch.randint(-8, 8, (2, 6, 3)).float(), torch.randint(-8, 8, (2, 4, 3)).float())
+
+
+@given(schedules)
+def test_a_constant_velocity_field_gives_the_exact_end_point(sigmas):
+    start, field = constant_case()
+    end = sample_euler(lambda av, sigma: field, start, sigmas)
+    # whole numbers and 64ths: float32 makes no rounding error
+    moved = ~start.video.clean
+    assert torch.equal(end.video.latents[moved], (start.video.latents - field[0])[moved])
+    assert torch.equal(end.audio.target().latents, start.audio.target().latents - field[1])
+
+
+@given(schedules)
+def test_clean_tokens_never_move(sigmas):
+    start, field = constant_case()
+    end = sample_euler(lambda av, sigma: field, start, sigmas)
+    assert torch.equal(end.video.latents[start.video.clean], start.video.latents[start.video.clean])
+    assert torch.equal(end.audio.latents[:, :3], start.audio.latents[:, :3])
+
+
+def test_the_true_velocity_leads_from_noise_to_the_data(make_sequence):
+    av = make_sequence(batch=2)
+    x0, noise = av.video.latents, noise_tokens([1, 2], 8, 128)
+    clean = av.video.clean
+    start = replace(av, video=av.video.with_latents(x_sigma(x0, noise, torch.ones(2), clean)))
+    still = torch.zeros_like(av.audio.target().latents)
+    end = sample_euler(lambda av, sigma: (velocity(x0, noise), still), start, torch.linspace(1, 0, 9))
+    torch.testing.assert_close(end.video.latents, x0)
+
+
+def test_every_step_is_reported_with_its_noise_level(make_sequence):
+    levels, steps = [], []
+
+    def field(av, sigma):
+        levels.append(sigma.tolist())
+        return torch.zeros_like(av.video.latents), torch.zeros_like(av.audio.target().latents)
+
+    sigmas = torch.tensor([1.0, 0.5, 0.25, 0.0])
+    sample_euler(field, make_sequence(batch=2), sigmas, on_step=lambda step, av: steps.append(step))
+    assert levels == [[1.0, 1.0], [0.5, 0.5], [0.25, 0.25]]
+    assert steps == [0, 1, 2]
+
+
+@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=5))
+def test_noise_of_a_sample_does_not_depend_on_its_batch(seeds):
+    together = noise_tokens(seeds, 4, 3)
+    alone = torch.cat([noise_tokens([seed], 4, 3) for seed in seeds])
+    assert torch.equal(together, alone)
+
+
+@given(st.integers(0, 2**31))
+def test_video_and_audio_noise_of_one_seed_differ(seed):
+    assert not torch.equal(noise_tokens([seed], 4, 3, stream=0), noise_tokens([seed], 4, 3, stream=1))
+
+
+def test_an_unknown_noise_stream_is_refused():
+    with pytest.raises(ValueError, match=r"stream must be 0 \(video\) or 1 \(audio\); got 2"):
+        noise_tokens([0], 4, 3, stream=2)
