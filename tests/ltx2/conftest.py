@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from torch import Tensor
 
 from idlora_pl.ltx2.codecs import Codecs
@@ -32,3 +33,32 @@ def noise_frames() -> Tensor:
 def noise_sound() -> Tensor:
     """One second of white noise at 16 kHz, (1, 2, 16000)."""
     return 0.1 * torch.randn(1, 2, 16000, generator=torch.Generator().manual_seed(0))
+
+
+def connectors_of_2_3(width: int, n_hidden_states: int) -> LTX2TextConnectors:
+    """Small connectors in the layout of LTX-2.3: one projection for each modality, gated attention."""
+    return LTX2TextConnectors(
+        caption_channels=width,
+        text_proj_in_factor=n_hidden_states,
+        video_connector_num_attention_heads=4,
+        video_connector_attention_head_dim=8,
+        video_connector_num_learnable_registers=4,
+        video_gated_attn=True,
+        audio_connector_num_attention_heads=2,
+        audio_connector_attention_head_dim=8,
+        audio_connector_num_learnable_registers=4,
+        audio_gated_attn=True,
+        rope_type="split",
+        per_modality_projections=True,
+        video_hidden_dim=32,
+        audio_hidden_dim=16,
+        proj_bias=True,
+    )
+
+
+@pytest.fixture(scope="session", params=["ltx2-19b", "ltx2.3-22b"])
+def text_encoder(request: pytest.FixtureRequest, smoke_text: TextEncoder) -> TextEncoder:
+    """A text encoder in the layout of LTX-2 19B, then in that of LTX-2.3."""
+    if request.param == "ltx2-19b":
+        return smoke_text
+    return TextEncoder(smoke_text.language_model, connectors_of_2_3(24, 3))

@@ -1,0 +1,69 @@
+"""The log-mel front end against the numbers of the reference implementation."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from idlora_pl.ltx2.mel import LogMel
+
+GOLDEN = Path(__file__).parent / "golden"
+CASE = json.loads((GOLDEN / "mel.json").read_text())
+TENSORS = load_file(GOLDEN / "mel.safetensors")
+RESAMPLED = ("in.wave44k", 44100, "out.mel_from44k")
+PLAIN = ("in.wave16k", 16000, "out.mel16k")
+
+
+@pytest.mark.parametrize(("wave", "rate", "mel"), [PLAIN, RESAMPLED])
+def test_log_mel_equals_the_references_to_the_rounding_of_its_fourier_transform(wave, rate, mel):
+    # One channel of the case is a pure tone. Its empty bands hold the rounding noise of a float32 FFT, 1e-7 of
+    # the tone, whose logarithm is arbitrary: MKL's AVX-512 and AVX paths differ there by 4e-3.
+    ours, theirs = LogMel()(TENSORS[wave], rate), TENSORS[mel]
+    rounding = 1e-7 * theirs.exp().amax(-1, keepdim=True) / theirs.exp()
+    assert ((ours - theirs).abs() <= CASE["tolerance"] + 4 * rounding).all()
+
+
+@pytest.mark.skipif(
+    not torch.backends.mkl.is_available(), reason="needs MKL, whose code path the case was made on"
+)
+def test_log_mel_equals_the_references_on_the_same_code_path_of_mkl():
+    code = (
+        "import sys; from safetensors.torch import load_file; from idlora_pl.ltx2.mel import LogMel\n"
+        "t = load_file(sys.argv[1])\n"
+        "for wave, rate, mel in (('in.wave16k', 16000, 'out.mel16k'), ('in.wave44k', 44100, 'out.mel_from44k')):\n"
+        "    print(float((LogMel()(t[wave], rate) - t[mel]).abs().max()))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(GOLDEN / "mel.safetensors")],
+        env=os.environ | {"MKL_CBWR": "COMPATIBLE", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(float(error) <= CASE["tolerance"] for error in result.stdout.split())
+    assert len(result.stdout.split()) == 2
+
+
+def test_filter_bank_and_window_equal_the_references():
+    transform = LogMel()._transform(torch.device("cpu"))
+    torch.testing.assert_close(transform.mel_scale.fb, TENSORS["filterbank"], atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(transform.spectrogram.window, TENSORS["window"], atol=1e-7, rtol=0)
+
+
+def test_a_louder_sound_is_louder_by_its_logarithm_in_every_band():
+    # magnitude, not power: ten times the amplitude is ln 10 more
+    quiet = LogMel()(TENSORS["in.wave16k"][:, :1], 16000)
+    loud = LogMel()(10 * TENSORS["in.wave16k"][:, :1], 16000)
+    heard = quiet > -10
+    torch.testing.assert_close(
+        (loud - quiet)[heard], torch.full_like(quiet, 10).log()[heard], atol=1e-4, rtol=0
+    )
+
+
+def test_silence_lies_on_the_floor():
+    assert (LogMel()(torch.zeros(1, 2, 16000), 16000) == torch.tensor(1e-5).log()).all()
