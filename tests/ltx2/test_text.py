@@ -11,7 +11,7 @@ from idlora_pl.ltx2.text import TextEncoder
 from idlora_pl.method.tokens import TextContext, TextFeatures
 
 PROMPTS = [
-    "[VISUAL]: a man faces the camera. [SPEECH]: bin blue at f two now. [SOUNDS]: clear speech, a quiet room.",
+    "[VISUAL]: a man faces the camera. [SPEECH]: bin blue at f two now. [SOUNDS]: a quiet room.",
     "Grüße, 世界",
 ]
 
