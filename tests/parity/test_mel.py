@@ -21,8 +21,8 @@ PLAIN = ("in.wave16k", 16000, "out.mel16k")
 
 @pytest.mark.parametrize(("wave", "rate", "mel"), [PLAIN, RESAMPLED])
 def test_log_mel_equals_the_references_to_the_rounding_of_its_fft(wave, rate, mel):
-    # One channel of the case is a pure tone. Its empty bands hold the rounding noise of a float32 FFT, 1e-7 of
-    # the tone, whose logarithm is arbitrary: MKL's AVX-512 and AVX paths differ there by 4e-3.
+    # One channel of the case is a pure tone. Its empty bands hold the rounding noise of a float32 FFT, 1e-7
+    # of the tone, whose logarithm is arbitrary: the AVX-512 and AVX paths of MKL differ there by 4e-3.
     ours, theirs = LogMel()(TENSORS[wave], rate), TENSORS[mel]
     rounding = 1e-7 * theirs.exp().amax(-1, keepdim=True) / theirs.exp()
     assert ((ours - theirs).abs() <= CASE["tolerance"] + 4 * rounding).all()
