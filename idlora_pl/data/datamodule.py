@@ -5,11 +5,13 @@ from typing import Any
 
 import torch.distributed as dist
 from lightning import LightningDataModule
+from torch.utils.data import DataLoader
 
 from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.loader import PairLoader, Position
 from idlora_pl.data.order import EpochOrder, Ref
-from idlora_pl.data.samples import PairSample
+from idlora_pl.data.prompts import prompt_loader, read_prompts
+from idlora_pl.data.samples import PairSample, ShardError
 from idlora_pl.data.stream import ShardSet, open_shards
 
 
@@ -23,8 +25,9 @@ class PairedClips(LightningDataModule):
 
     def __init__(
         self,
-        shards: str,
+        shards: str | None = None,
         val_shards: str | None = None,
+        prompts: str | None = None,
         batch_size: int = 4,
         num_workers: int = 2,
         shuffle_buffer: int = 256,
@@ -37,6 +40,7 @@ class PairedClips(LightningDataModule):
         Args:
             shards: folder of a shard set, or a brace pattern such as "data/pairs-{000000..000007}.tar".
             val_shards: the same for held-out pairs; None validates nothing.
+            prompts: prompt file for `predict`; see `idlora_pl.data.prompts`.
             batch_size: pairs per step and process.
             num_workers: reading processes; 0 reads in the training process.
             shuffle_buffer: samples that each worker holds to draw from (about 9 MB each at full size);
@@ -46,9 +50,10 @@ class PairedClips(LightningDataModule):
             cache: decode every sample once and keep all in memory, in the same order; for small sets.
         """
         super().__init__()
-        self.shards, self.val_shards = shards, val_shards
+        self.shards, self.val_shards, self.prompts = shards, val_shards, prompts
         self.batch_size, self.num_workers, self.shuffle_buffer = batch_size, num_workers, shuffle_buffer
         self.seed, self.drop_last, self.cache = seed, drop_last, cache
+        self._entries: list[dict[str, Any]] = []
         self._open: dict[str, ShardSet] = {}
         self._cached: dict[str, dict[Ref, PairSample]] = {}
         self._training: PairLoader | None = None
@@ -57,17 +62,21 @@ class PairedClips(LightningDataModule):
     @property
     def index(self) -> ShardIndex:
         """What the training shards hold."""
-        return self._shard_set(self.shards).index
+        return self._shard_set(self._needed("shards", self.shards)).index
 
     def setup(self, stage: str | None = None) -> None:
         """Open the shard sets, so that a missing one is noticed before the model is built."""
-        self._shard_set(self.shards)
+        if stage == "predict":
+            self._entries = read_prompts(self._needed("prompts", self.prompts))
+            return
+        if stage != "validate":
+            self._shard_set(self._needed("shards", self.shards))
         if self.val_shards is not None:
             self._shard_set(self.val_shards)
 
     def train_dataloader(self) -> PairLoader:
         """Return the loader of training batches; it continues where a loaded checkpoint stood."""
-        loader = self._loader(self.shards, self.shuffle_buffer, self.drop_last)
+        loader = self._loader(self._needed("shards", self.shards), self.shuffle_buffer, self.drop_last)
         if self.trainer is not None:
             trainer = self.trainer
             loader.current_epoch = lambda: trainer.current_epoch
@@ -81,6 +90,17 @@ class PairedClips(LightningDataModule):
     def val_dataloader(self) -> PairLoader | list[PairLoader]:
         """Return the loader of held-out batches, always in the order of the shards."""
         return [] if self.val_shards is None else self._loader(self.val_shards, 0, False)
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Return the loader of prompt entries, `batch_size` at a time."""
+        return prompt_loader(self._entries, self.batch_size)
+
+    @staticmethod
+    def _needed(name: str, value: str | None) -> str:
+        """Return a setting that this subcommand cannot do without."""
+        if value is None:
+            raise ShardError(f"data.{name} is not set; give --data.{name} PATH")
+        return value
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the training shards, for a checkpoint."""

@@ -72,7 +72,9 @@ def _entry(item: object, index: int, path: Path, seed: int) -> dict[str, Any]:
         if entry[name] is not None:
             located = path.parent / entry[name]
             if not located.is_file():
-                raise PromptError(f"{where}: {name} '{entry[name]}' does not exist (looked at {located}); correct it")
+                raise PromptError(
+                    f"{where}: {name} '{entry[name]}' does not exist (looked at {located}); correct it"
+                )
             entry[name] = str(located)
     return entry
 

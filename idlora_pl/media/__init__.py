@@ -2,6 +2,7 @@
 
 from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.reading import MediaInfo, probe, read_audio, read_clip, read_image, read_metadata
+from idlora_pl.media.small import write_audio, write_image
 from idlora_pl.media.writing import AI_GENERATED_LABEL, write_clip
 
 __all__ = [
@@ -14,5 +15,7 @@ __all__ = [
     "read_clip",
     "read_image",
     "read_metadata",
+    "write_audio",
     "write_clip",
+    "write_image",
 ]

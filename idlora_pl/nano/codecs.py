@@ -127,12 +127,26 @@ class NanoCodecs(nn.Module):
         """Decode latents (B, K, T, rows, columns) to uint8 frames (B, F, 3, H, W)."""
         return _frames_from_groups(self._decode(latents.permute(0, 2, 3, 4, 1), "video"))
 
-    def encode_audio(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
-        """Encode a waveform (B, channels, S) in [-1, 1] to latents (B, 1, T, K); 1.32 s give 34 steps.
+    def encode_audio(self, waveform: Tensor, sample_rate_hz: int, *, n_tokens: int | None = None) -> Tensor:
+        """Encode a waveform (B, channels, S) in [-1, 1] to latents (B, 1, T, K).
 
-        The caller cuts to `n_audio_tokens`: the clip's last step overlaps the end of the video.
+        Args:
+            waveform: Sound; channels are averaged, any rate is resampled to 16 kHz.
+            sample_rate_hz: Its rate.
+            n_tokens: Cut to this many steps of 0.04 s; 1.32 s give 34, of which 33 lie inside the video.
+
+        Raises:
+            ValueError: If the sound is shorter than `n_tokens`.
         """
-        return self._encode(audio_groups(waveform, sample_rate_hz), "audio")[:, None]
+        latents = self._encode(audio_groups(waveform, sample_rate_hz), "audio")[:, None]
+        if n_tokens is None:
+            return latents
+        if latents.shape[2] < n_tokens:
+            raise ValueError(
+                f"sound of {waveform.shape[-1] / sample_rate_hz:.2f} s gives {latents.shape[2]} audio tokens, "
+                f"{n_tokens} are needed: use at least {n_tokens * self.geometry.audio.token_seconds:.2f} s"
+            )
+        return latents[:, :, :n_tokens]
 
     def decode_log_mel(self, latents: Tensor) -> Tensor:
         """Decode latents (B, 1, T, K) to log-mel (B, 1 + 4 (T - 1), 64)."""

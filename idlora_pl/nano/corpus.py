@@ -16,7 +16,10 @@ from torch import Tensor
 
 from idlora_pl.nano.codecs import NanoCodecs
 from idlora_pl.nano.text import NanoTextEncoder
-from idlora_pl.nano.world import N_FRAMES, SAMPLE_RATE_HZ, Script, Speaker, render, script, speaker
+from idlora_pl.nano.world import SAMPLE_RATE_HZ, Script, Speaker, render, speaker
+
+Item = tuple[int, Script]
+"""Seed of the speaker, and what is said."""
 
 SPEAKERS_PER_SPLIT = 1_000_000
 SPLITS = ("base", "train", "validation", "test", "instruments", "instruments_test")
@@ -28,7 +31,7 @@ class Corpus:
 
     Attributes:
         video: (N, 32, 9, 2, 2) float32 latents.
-        audio: (N, 1, 33, 64) float32 latents.
+        audio: (N, 1, 34, 64) float32 latents; 33 of them lie inside the video.
         text: (N, 8, 32) float32 text features.
     """
 
@@ -53,38 +56,37 @@ def split_seed(split: str, index: int) -> int:
 def encode_clips(speakers: Sequence[Speaker], scripts: Sequence[Script], codecs: NanoCodecs) -> Corpus:
     """Render and encode clips (speaker i reads script i)."""
     clips = render(speakers, scripts)
-    tokens = codecs.n_audio_tokens(N_FRAMES)
-    audio = codecs.encode_audio(clips.waveform[:, None], SAMPLE_RATE_HZ)[:, :, :tokens]
+    audio = codecs.encode_audio(clips.waveform[:, None], SAMPLE_RATE_HZ)
     text = NanoTextEncoder().encode([item.prompt for item in scripts]).video
     return Corpus(codecs.encode_video(clips.frames), audio, text)
 
 
-def _encode_chunk(codecs: Path | None, seeds: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
+def _encode_chunk(codecs: Path | None, items: Sequence[Item]) -> tuple[Tensor, Tensor, Tensor]:
     torch.set_num_threads(1)
-    people = [speaker(who) for who, _ in seeds]
-    part = encode_clips(people, [script(what) for _, what in seeds], NanoCodecs(codecs))
+    people = [speaker(who) for who, _ in items]
+    part = encode_clips(people, [what for _, what in items], NanoCodecs(codecs))
     return part.video, part.audio, part.text
 
 
 def build_corpus(
-    seeds: Sequence[tuple[int, int]], *, label: str = "rendering", codecs: Path | None = None, chunk: int = 32
+    items: Sequence[Item], *, label: str = "rendering", codecs: Path | None = None, chunk: int = 32
 ) -> Corpus:
-    """Render and encode clips given as (speaker seed, script seed), on all cores, with a progress bar.
+    """Render and encode clips given as (speaker seed, script), on all cores, with a progress bar.
 
     Args:
-        seeds: N pairs.
+        items: N pairs of speaker seed and script.
         label: What the progress bar says.
         codecs: File of the projections; the shipped one by default.
         chunk: Clips a task.
     """
-    chunks = [seeds[start : start + chunk] for start in range(0, len(seeds), chunk)]
+    chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
     parts = list(track(_map(functools.partial(_encode_chunk, codecs), chunks), description=label, total=len(chunks)))
     return Corpus(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def _map(
-    encode: Callable[[Sequence[tuple[int, int]]], tuple[Tensor, Tensor, Tensor]],
-    chunks: Sequence[Sequence[tuple[int, int]]],
+    encode: Callable[[Sequence[Item]], tuple[Tensor, Tensor, Tensor]],
+    chunks: Sequence[Sequence[Item]],
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     workers = min(len(chunks), os.cpu_count() or 1)
     if workers <= 1:

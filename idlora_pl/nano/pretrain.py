@@ -25,11 +25,12 @@ from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.flow import sample_sigma, velocity, velocity_loss, x_sigma
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens, patchify_audio, patchify_video
 from idlora_pl.nano.codecs import ASSETS, AUDIO_CHANNELS, VIDEO_CHANNELS, audio_groups, fit_projection, video_groups
-from idlora_pl.nano.corpus import Corpus, build_corpus, split_seed
+from idlora_pl.nano.corpus import Corpus, Item, build_corpus, split_seed
 from idlora_pl.nano.muon import StackedMuon
 from idlora_pl.nano.text import NanoTextEncoder
-from idlora_pl.nano.world import SAMPLE_RATE_HZ, render, script, speaker
+from idlora_pl.nano.world import FRAME_RATE_FPS, N_FRAMES, SAMPLE_RATE_HZ, render, script, speaker
 
+N_AUDIO = round(N_FRAMES / FRAME_RATE_FPS / 0.04)
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -114,7 +115,7 @@ class BasePretraining(L.LightningModule):
         """Return the losses of the averaged weights on clips of unseen speakers at five noise levels."""
         torch.manual_seed(0)
         found = {}
-        batch = (corpus.video, corpus.audio, corpus.text)
+        batch = (corpus.video, corpus.audio[:, :, :N_AUDIO], corpus.text)
         noise = torch.randn_like(patchify_video(batch[0])), torch.randn_like(patchify_audio(batch[1]))
         for level in (0.1, 0.3, 0.5, 0.7, 0.9):
             sigma = torch.full((len(batch[0]),), level)
@@ -161,9 +162,9 @@ def main(arguments: list[str] | None = None) -> None:
     start = time.monotonic()
     facts: dict[str, float] = {} if options.keep_codecs else fit_codecs(options.output, 1200)
     codecs = options.output / "codecs.safetensors"
-    corpus = build_corpus([(split_seed("base", s),) * 2 for s in range(options.clips)], label="rendering the corpus", codecs=codecs)
-    held_out = build_corpus([(split_seed("validation", s),) * 2 for s in range(128)], label="rendering held-out clips", codecs=codecs)
-    data = TensorDataset(corpus.video, corpus.audio, corpus.text)
+    corpus = build_corpus(_clips("base", options.clips), label="rendering the corpus", codecs=codecs)
+    held_out = build_corpus(_clips("validation", 128), label="rendering held-out clips", codecs=codecs)
+    data = TensorDataset(corpus.video, corpus.audio[:, :, :N_AUDIO], corpus.text)
     sampler = torch.utils.data.RandomSampler(data, num_samples=options.steps * options.batch)
     module = BasePretraining(options.steps)
     trainer = L.Trainer(
@@ -175,6 +176,12 @@ def main(arguments: list[str] | None = None) -> None:
     recipe = {name: str(value) for name, value in vars(options).items() if name != "output"}
     save_file(weights, options.output / "base.safetensors", {"preset": "nano", "recipe": json.dumps(recipe)})
     _write_card(options.output / "BASE.md", recipe, facts)
+
+
+def _clips(split: str, n_clips: int) -> list[Item]:
+    """Every clip has another speaker."""
+    seeds = [split_seed(split, index) for index in range(n_clips)]
+    return [(seed, script(seed)) for seed in seeds]
 
 
 def _write_card(path: Path, recipe: dict[str, str], facts: dict[str, float]) -> None:

@@ -41,14 +41,14 @@ def _cell(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
-def main(output: Path, seed: int = 0, n_speakers: int = 1600, steps: int = 700) -> None:
+def main(output: Path, seed: int = 0, n_speakers: int = 1200, steps: int = 400) -> None:
     """Train and check the instruments.
 
     Args:
         output: Folder for ``instruments.safetensors`` and ``INSTRUMENTS.md``.
         seed: Seed of speakers, weights and batches.
         n_speakers: Training speakers with 3 clips of sound each; half of them have a clip with video too.
-        steps: Training steps of the speaker and the lip-sync network.
+        steps: Training steps of the speaker and the phoneme network; the other two get half.
     """
     began = time.monotonic()
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:

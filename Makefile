@@ -1,0 +1,50 @@
+# `make` alone prints this help. Every target makes .venv from constraints.txt first.
+PYTHON ?= python3
+BIN := .venv/bin
+# one thread a process: two that fight over two cores are slower than one
+export OMP_WAIT_POLICY := PASSIVE
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help install demo test test-slow lint types smoke nano-base instruments clean
+help:
+	@echo "make demo            train, sample, score and tabulate ID-LoRA on the nano world (QUICK=1: a short version)"
+	@echo "make test            the default tests"
+	@echo "make test-slow       the tests marked slow"
+	@echo "make lint types      ruff, mypy"
+	@echo "make smoke           the whole path once, small"
+	@echo "make nano-base       pre-train the nano base and its instruments from zero"
+
+.venv/installed: constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+install: .venv/installed
+
+demo: install
+	$(BIN)/python experiments/demo.py $(if $(QUICK),--quick)
+
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+test-slow: install
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q -m slow
+
+lint: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy idlora_pl data_tools experiments/demo.py
+
+smoke: install
+	$(BIN)/python experiments/demo.py --quick --output runs/smoke
+
+nano-base: install
+	$(BIN)/python -m idlora_pl.nano.pretrain
+
+instruments: install
+	$(BIN)/python -m idlora_pl.nano.instruments --output idlora_pl/nano/assets
+
+clean:
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,125 @@
+"""The `idlora` command: Lightning's fit, validate, test and predict, and `idlora table`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import set_parsing_settings
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from rich.console import Console
+
+from idlora_pl.data.datamodule import PairedClips
+from idlora_pl.training.module import IDLoRA
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_steps": 6000,
+    "gradient_clip_val": 1.0,
+    "accelerator": "auto",
+    "devices": 1,
+    "log_every_n_steps": 10,
+    "val_check_interval": 200,
+    "check_val_every_n_epoch": None,
+    "num_sanity_val_steps": 0,
+}
+"""Of the released configs where they say something; the rest is what a long run on one device wants."""
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Save the resolved config: `config.yaml` of a training run, never overwritten, and e.g. `predict.yaml`."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Choose the name by what is run, then save."""
+        if stage != "fit":
+            self.config_filename, self.overwrite = f"{stage}.yaml", True
+        super().setup(trainer, pl_module, stage)
+
+
+class IDLoRACLI(LightningCLI):
+    """LightningCLI with the run's folder, the loggers and the values that data and model share."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the arguments that belong to a run and not to a class."""
+        parser.add_argument("--run", type=str, default="runs/default", help="folder for everything that the run writes")
+        parser.add_argument("--wandb", type=bool, default=False, help="log to W&B; offline where it cannot be reached")
+        parser.add_argument("--project", type=str, default="idlora", help="W&B project")
+        parser.link_arguments("run", "trainer.default_root_dir")
+        parser.link_arguments("model.seed", "data.seed")
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Build the trainer with loggers that write into the run's folder."""
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        if self.subcommand == "fit" and config.trainer.logger in (None, True):
+            kwargs["logger"] = loggers(config.run, use_wandb=config.wandb, project=config.project)
+        elif config.trainer.logger is None:
+            kwargs["logger"] = False
+        return super().instantiate_trainer(**kwargs)
+
+
+def loggers(run: str, *, use_wandb: bool, project: str) -> list[CSVLogger | WandbLogger]:
+    """Return the CSV logger and, when asked for, W&B, offline if its server cannot be reached within a second."""
+    found: list[CSVLogger | WandbLogger] = [CSVLogger(run, name=None, version="", flush_logs_every_n_steps=10)]
+    if use_wandb:
+        Path(run).mkdir(parents=True, exist_ok=True)
+        found.append(WandbLogger(name=Path(run).name, project=project, save_dir=run, offline=not _wandb_reachable()))
+    return found
+
+
+def _wandb_reachable() -> bool:
+    try:
+        with socket.create_connection(("api.wandb.ai", 443), timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def table_command(arguments: list[str]) -> None:
+    """Print the table of a `scores.jsonl` or of a table yaml, and write its files beside it with --output."""
+    import argparse
+
+    from idlora_pl.report import read_table, to_rich, write_report
+
+    parser = argparse.ArgumentParser(prog="idlora table", description=table_command.__doc__)
+    parser.add_argument("file", type=Path, help="scores.jsonl or experiments/tables/<name>.yaml")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs that a yaml names")
+    parser.add_argument("--output", type=Path, help="folder for table.md, table.json, figure.png and index.html")
+    options = parser.parse_args(arguments)
+    table, scores = read_table(options.file, runs_dir=options.runs)
+    for part in to_rich(table):
+        Console().print(part)
+    if options.output is not None:
+        for path in write_report(table, scores, options.output):
+            Console().print(f"wrote {path}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; bad input ends in one sentence and exit status 2."""
+    given = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    torch.set_float32_matmul_precision("high")
+    try:
+        if given[:1] == ["table"]:
+            table_command(given[1:])
+        else:
+            set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+            IDLoRACLI(
+                IDLoRA,
+                PairedClips,
+                args=given,
+                parser_kwargs={"parser_mode": "omegaconf+"},
+                save_config_callback=SaveRunConfig,
+                auto_configure_optimizers=False,
+                seed_everything_default=42,
+            )
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"idlora: {error}")
+
+
+if __name__ == "__main__":
+    main()

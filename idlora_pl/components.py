@@ -1,0 +1,139 @@
+"""A base model with everything around it, by name: transformer, codecs, text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from idlora_pl.ltx2.codecs import Codecs
+from idlora_pl.ltx2.presets import PresetName
+from idlora_pl.ltx2.text import TextEncoder
+from idlora_pl.ltx2.transformer import LTX2
+from idlora_pl.method.positions import Geometry
+from idlora_pl.method.tokens import TextContext, TextFeatures
+from idlora_pl.nano.codecs import ASSETS, NanoCodecs
+from idlora_pl.nano.text import NanoTextEncoder
+
+
+class ClipCodecs(Protocol):
+    """What turns clips into latents and back; `ltx2.codecs.Codecs` and `nano.codecs.NanoCodecs` are two."""
+
+    geometry: Geometry
+    sample_rate_hz: int
+    audio_channels: int
+
+    def video_latent_shape(self, n_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return (C, F', H', W')."""
+        ...
+
+    def n_audio_tokens(self, n_frames: int) -> int:
+        """Return the number of audio tokens of a clip."""
+        ...
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Encode uint8 frames (B, F, 3, H, W) to latents (B, C, F', H', W')."""
+        ...
+
+    def decode_video(self, latents: Tensor) -> Tensor:
+        """Decode latents to uint8 frames (B, F, 3, H, W)."""
+        ...
+
+    def encode_audio(self, waveform: Tensor, sample_rate_hz: int, *, n_tokens: int | None = None) -> Tensor:
+        """Encode a waveform (B, channels, S) to latents (B, C, T, M)."""
+        ...
+
+    def decode_audio(self, latents: Tensor) -> Tensor:
+        """Decode latents to a waveform (B, channels, S)."""
+        ...
+
+
+class PromptEncoder(Protocol):
+    """What turns prompts into the context that the transformer reads."""
+
+    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+        """Encode prompts to features, which shards store."""
+        ...
+
+    def connect(self, features: TextFeatures) -> TextContext:
+        """Run the frozen connectors."""
+        ...
+
+
+@dataclass(frozen=True)
+class Components:
+    """A base model ready for use.
+
+    Attributes:
+        model: The transformer as a velocity field.
+        codecs: Clip <-> latents.
+        text: Prompt -> context.
+    """
+
+    model: LTX2
+    codecs: ClipCodecs
+    text: PromptEncoder
+
+
+def load_components(base: PresetName, weights: str | Path | None = None) -> Components:
+    """Load transformer, codecs and text encoder of a base model.
+
+    Args:
+        base: Preset; "nano" ships with the package, "smoke" has random weights (its clips are noise).
+        weights: Checkpoint in the layout of a diffusers pipeline; needed for the full-size models. For "nano" a
+            safetensors file that replaces the shipped transformer.
+
+    Raises:
+        ValueError: If a full-size base is asked for without weights.
+        FileNotFoundError: If the weights are not there.
+    """
+    return Components(load_transformer(base, weights), load_codecs(base, weights), load_text(base, weights))
+
+
+def load_transformer(base: PresetName, weights: str | Path | None = None) -> LTX2:
+    """Load the transformer of a base model alone; see `load_components`."""
+    if base == "nano":
+        return LTX2.from_pretrained(weights or ASSETS / "base.safetensors", "nano")
+    if base == "smoke" and weights is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return LTX2.from_preset("smoke")
+    return LTX2.from_pretrained(_transformer_path(_required(base, weights)), base)
+
+
+def load_codecs(base: PresetName, weights: str | Path | None = None) -> ClipCodecs:
+    """Load the codecs of a base model alone; see `load_components`."""
+    if base == "nano":
+        return NanoCodecs()
+    if base == "smoke" and weights is None:
+        return Codecs.from_preset("smoke")
+    return Codecs.from_pretrained(_required(base, weights))
+
+
+def load_text(base: PresetName, weights: str | Path | None = None, *, with_language_model: bool = True) -> PromptEncoder:
+    """Load the text encoder of a base model alone; training on stored features needs no language model."""
+    if base == "nano":
+        return NanoTextEncoder()
+    if base == "smoke" and weights is None:
+        return TextEncoder.from_preset("smoke")
+    return TextEncoder.from_pretrained(_required(base, weights), with_language_model=with_language_model)
+
+
+def _required(base: str, weights: str | Path | None) -> Path:
+    if weights is None:
+        raise ValueError(
+            f"base '{base}' needs weights: set model.weights to a folder in the layout of the diffusers pipeline "
+            "(transformer/ vae/ audio_vae/ vocoder/ connectors/ text_encoder/ tokenizer/)"
+        )
+    if not Path(weights).exists():
+        raise FileNotFoundError(f"weights of base '{base}' not found: {weights} does not exist; correct model.weights")
+    return Path(weights)
+
+
+def _transformer_path(weights: Path) -> Path:
+    folder = weights / "transformer"
+    return folder if folder.is_dir() else weights

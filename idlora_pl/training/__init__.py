@@ -1,0 +1,1 @@
+"""The Lightning module, its settings and callbacks."""
