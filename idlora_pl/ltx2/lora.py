@@ -34,7 +34,7 @@ def attach_lora(
 
     Example:
         >>> attach_lora(LTX2.from_preset("smoke"), rank=4)
-        7680
+        5888
     """
     if attached_lora(model) is not None:
         raise ValueError("the model already carries an adapter; call detach_lora(model) first")
@@ -50,7 +50,9 @@ def attach_lora(
     model.requires_grad_(False)
     scale = float(rank if alpha is None else alpha)
     config = LoraConfig(r=rank, lora_alpha=scale, target_modules=list(targets))  # type: ignore[arg-type]
-    model.transformer.add_adapter(config, adapter_name=_ADAPTER)
+    on_meta = model.transformer.device.type == "meta"
+    with torch.device("meta" if on_meta else "cpu"):  # on the CPU, one seed gives one start on every machine
+        model.transformer.add_adapter(config, adapter_name=_ADAPTER)
     added = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in added:
         weight.data = weight.data.float()
