@@ -83,9 +83,7 @@ class Codecs(Movable):
         return codecs.to(target)
 
     @classmethod
-    def from_pretrained(
-        cls, folder: Folder, *, dtype: torch.dtype | None = None, frame_rate_fps: float = 25.0
-    ) -> Self:
+    def from_pretrained(cls, folder: Folder, *, dtype: torch.dtype | None = None, frame_rate_fps: float = 25.0) -> Self:
         """Load a diffusers checkpoint folder with `vae/`, `audio_vae/` and `vocoder/`; no network access.
 
         Raises:

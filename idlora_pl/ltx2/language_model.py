@@ -129,9 +129,7 @@ class LanguageModel(nn.Module):
         texts = [prompt.strip() for prompt in prompts]
         longest = max(len(ids) for ids in self.tokenizer(texts).input_ids)
         if longest > self.max_length:
-            warnings.warn(
-                f"a prompt has {longest} tokens; those after {self.max_length} are dropped", stacklevel=2
-            )
+            warnings.warn(f"a prompt has {longest} tokens; those after {self.max_length} are dropped", stacklevel=2)
         inputs = self.tokenizer(
             texts, padding="max_length", max_length=self.max_length, truncation=True, return_tensors="pt"
         ).to(self.gemma.device)

@@ -44,8 +44,7 @@ class LogMel:
         """
         if waveform.ndim != 3 or not waveform.is_floating_point():
             raise ValueError(
-                "waveform must be float (B, channels, S) in [-1, 1]; "
-                f"got {waveform.dtype} {tuple(waveform.shape)}"
+                f"waveform must be float (B, channels, S) in [-1, 1]; got {waveform.dtype} {tuple(waveform.shape)}"
             )
         audio = waveform.float()
         if sample_rate_hz != self.sample_rate_hz and audio.shape[-1]:

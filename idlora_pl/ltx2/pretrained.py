@@ -21,9 +21,7 @@ def require_components(folder: Folder, names: tuple[str, ...], marker: str = "co
     """
     root = Path(folder)
     if not root.is_dir():
-        raise ValueError(
-            f"{root}: no such folder; give a diffusers checkpoint folder with {', '.join(names)}"
-        )
+        raise ValueError(f"{root}: no such folder; give a diffusers checkpoint folder with {', '.join(names)}")
     missing = [name for name in names if not (root / name / marker).is_file()]
     if missing:
         raise ValueError(
@@ -71,7 +69,5 @@ def load_component(cls: type[Model], folder: Folder, name: str, dtype: torch.dty
     wrong = {kind: report.get(f"{kind}_keys", []) for kind in ("missing", "unexpected", "mismatched")}
     if any(wrong.values()):
         parts = [f"{len(keys)} {kind} keys such as {keys[0]}" for kind, keys in wrong.items() if keys]
-        raise ValueError(
-            f"{path}: the weights do not fit config.json ({'; '.join(parts)}); copy the folder again"
-        )
+        raise ValueError(f"{path}: the weights do not fit config.json ({'; '.join(parts)}); copy the folder again")
     return model

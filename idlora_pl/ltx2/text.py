@@ -43,9 +43,7 @@ class TextEncoder(Movable):
             config["audio_connector_num_learnable_registers"],
         )
         if None in registers:
-            raise ValueError(
-                "connectors: num_learnable_registers is None; LTX-2 needs connectors with registers"
-            )
+            raise ValueError("connectors: num_learnable_registers is None; LTX-2 needs connectors with registers")
         if language_model is not None:
             wanted = (config["caption_channels"], config["text_proj_in_factor"])
             got = (language_model.width, language_model.n_hidden_states)
@@ -75,9 +73,7 @@ class TextEncoder(Movable):
             ValueError: For every other name.
         """
         if name != "smoke":
-            raise ValueError(
-                f"text preset must be smoke; got {name!r}: load released weights with from_pretrained"
-            )
+            raise ValueError(f"text preset must be smoke; got {name!r}: load released weights with from_pretrained")
         width, _ = preset_named(name).text_channels
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -119,9 +115,7 @@ class TextEncoder(Movable):
             ValueError: If there is no language model, or no prompt.
         """
         if self.language_model is None:
-            raise ValueError(
-                "this text encoder has connectors only; load it with with_language_model=True to encode"
-            )
+            raise ValueError("this text encoder has connectors only; load it with with_language_model=True to encode")
         hidden_states, mask = self.language_model(prompts)
         return project_features(self.connectors, hidden_states, mask)
 

@@ -26,9 +26,7 @@ class Tiling:
         if self.tile_px < 256 or self.tile_px % 32:
             raise ValueError(f"tile_px must be a multiple of 32 and at least 256; got {self.tile_px}")
         if self.overlap_px % 32 or not 0 <= self.overlap_px <= self.tile_px // 2:
-            raise ValueError(
-                f"overlap_px must be a multiple of 32 in 0..{self.tile_px // 2}; got {self.overlap_px}"
-            )
+            raise ValueError(f"overlap_px must be a multiple of 32 in 0..{self.tile_px // 2}; got {self.overlap_px}")
 
     def prepare(self, vae: AutoencoderKLLTX2Video, height: int, width: int) -> None:
         """Set the tiles of `vae` for frames of `height` x `width` pixels."""

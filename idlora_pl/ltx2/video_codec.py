@@ -65,9 +65,7 @@ class VideoCodec(nn.Module):
             ValueError: If the frames are not uint8 RGB, or their number or size does not fit.
         """
         if frames.ndim != 5 or frames.shape[2] != 3 or frames.dtype != torch.uint8:
-            raise ValueError(
-                f"frames must be uint8 (B, F, 3, H, W); got {frames.dtype} {tuple(frames.shape)}"
-            )
+            raise ValueError(f"frames must be uint8 (B, F, 3, H, W); got {frames.dtype} {tuple(frames.shape)}")
         height, width = frames.shape[-2:]
         self.check_shape(frames.shape[1], height, width)
         pixels = (frames.transpose(1, 2).to(self.vae.device).float() / 255 - 0.5) / 0.5

@@ -24,9 +24,7 @@ def smoke_text() -> TextEncoder:
 @pytest.fixture(scope="session")
 def noise_frames() -> Tensor:
     """White-noise frames, uint8 (1, 9, 3, 64, 96)."""
-    return torch.randint(
-        0, 256, (1, 9, 3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-    )
+    return torch.randint(0, 256, (1, 9, 3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
 @pytest.fixture(scope="session")

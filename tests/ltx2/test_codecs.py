@@ -23,20 +23,14 @@ def spied(module, run):
 @pytest.mark.parametrize("n_frames", [1, 9, 25])
 def test_latents_have_one_frame_per_eight_and_one_cell_per_32_pixels(smoke_codecs, n_frames):
     latents = smoke_codecs.encode_video(torch.zeros(2, n_frames, 3, 64, 96, dtype=torch.uint8))
-    assert (
-        latents.shape[1:]
-        == smoke_codecs.video_latent_shape(n_frames, 64, 96)
-        == (128, (n_frames + 7) // 8, 2, 3)
-    )
+    assert latents.shape[1:] == smoke_codecs.video_latent_shape(n_frames, 64, 96) == (128, (n_frames + 7) // 8, 2, 3)
     assert smoke_codecs.decode_video(latents).shape == (2, n_frames, 3, 64, 96)
 
 
 def test_pixels_0_and_255_become_minus_one_and_one(smoke_codecs):
     for value, expected in ((0, -1.0), (255, 1.0)):
         frames = torch.full((1, 1, 3, 64, 64), value, dtype=torch.uint8)
-        (pixels, _), _ = spied(
-            smoke_codecs.video.vae.encoder, lambda frames=frames: smoke_codecs.encode_video(frames)
-        )
+        (pixels, _), _ = spied(smoke_codecs.video.vae.encoder, lambda frames=frames: smoke_codecs.encode_video(frames))
         assert pixels.min() == pixels.max() == expected
 
 
@@ -77,9 +71,7 @@ def test_decoding_undoes_the_normalisation(smoke_codecs, noise_frames, noise_sou
     torch.testing.assert_close(seen, mean, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("n_samples", "n_steps"), [(77440, 122), (80000, 126), (62080, 98), (640, 2), (600, 1)]
-)
+@pytest.mark.parametrize(("n_samples", "n_steps"), [(77440, 122), (80000, 126), (62080, 98), (640, 2), (600, 1)])
 def test_sound_of_s_samples_has_a_quarter_of_its_mel_frames_rounded_up(smoke_codecs, n_samples, n_steps):
     # 4.84, 5.00 and 3.88 s: the lengths that the reference implementation stores
     assert smoke_codecs.encode_audio(torch.zeros(1, 1, n_samples), 16000).shape == (1, 8, n_steps, 16)
@@ -191,9 +183,7 @@ def test_tiles_that_cover_the_frame_change_nothing(smoke_codecs, noise_frames):
 
 
 def test_tiling_changes_only_what_lies_near_a_seam(smoke_codecs):
-    frames = torch.randint(
-        0, 256, (1, 1, 3, 64, 480), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-    )
+    frames = torch.randint(0, 256, (1, 1, 3, 64, 480), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     plain = smoke_codecs.encode_video(frames)
     whole = smoke_codecs.decode_video(plain).float()
     smoke_codecs.enable_tiling(Tiling(tile_px=256, overlap_px=64))
@@ -342,9 +332,7 @@ def test_weights_that_do_not_fit_are_refused(smoke_codecs, tmp_path):
         {"extra": torch.zeros(1), **{key: value for key, value in weights.items() if key != "conv_in.bias"}},
         file,
     )
-    with pytest.raises(
-        ValueError, match="1 missing keys such as conv_in.bias; 1 unexpected keys such as extra"
-    ):
+    with pytest.raises(ValueError, match="1 missing keys such as conv_in.bias; 1 unexpected keys such as extra"):
         Codecs.from_pretrained(tmp_path)
     file.write_bytes(b"not a file of weights")
     with pytest.raises(ValueError, match="vocoder: the weights cannot be read as LTX2Vocoder"):

@@ -44,9 +44,7 @@ def test_batch_of_prompts_of_different_length_equals_one_at_a_time(text_encoder)
         assert torch.equal(alone.mask[0], together.mask[index])
         torch.testing.assert_close(alone.video[0], together.video[index], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(alone.audio[0], together.audio[index], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(
-            text_encoder.connect(alone).video[0], context.video[index], atol=1e-5, rtol=1e-5
-        )
+        torch.testing.assert_close(text_encoder.connect(alone).video[0], context.video[index], atol=1e-5, rtol=1e-5)
 
 
 def test_padding_stands_on_the_left_and_carries_zeros_where_no_bias_is_added(smoke_text):
@@ -105,9 +103,7 @@ def test_normalised_layers_span_at_most_eight_and_centre_on_zero(smoke_text):
 
 
 def test_other_words_give_other_features_and_outer_white_space_does_not(smoke_text):
-    said, padded, other = (
-        smoke_text.encode([text]).video for text in ("set blue", "  set blue \n", "set red")
-    )
+    said, padded, other = (smoke_text.encode([text]).video for text in ("set blue", "  set blue \n", "set red"))
     assert torch.equal(said, padded)
     assert not torch.equal(said, other)
 

@@ -56,9 +56,7 @@ def test_a_louder_sound_is_louder_by_its_logarithm_in_every_band():
     quiet = LogMel()(TENSORS["in.wave16k"][:, :1], 16000)
     loud = LogMel()(10 * TENSORS["in.wave16k"][:, :1], 16000)
     heard = quiet > -10
-    torch.testing.assert_close(
-        (loud - quiet)[heard], torch.full_like(quiet, 10).log()[heard], atol=1e-4, rtol=0
-    )
+    torch.testing.assert_close((loud - quiet)[heard], torch.full_like(quiet, 10).log()[heard], atol=1e-4, rtol=0)
 
 
 def test_silence_lies_on_the_floor():
