@@ -51,7 +51,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     for _ in range(300):
         found = clustered_interval(*clustered_sample(rng), n_resamples=500)
         hits += found.ci_low <= 0 <= found.ci_high
-    # 95 % nominal; percentile intervals of 20 speakers cover about 93 %, and 300 trials have an error of 1.4 %.
+    # Percentile intervals of 20 speakers cover about 93 %; the error of 300 trials is 1.4 %.
     assert 0.88 <= hits / 300 <= 0.98
 
 
@@ -108,8 +108,7 @@ def test_resamples_are_chunked_without_a_seam() -> None:
 def test_sign_flips_equal_a_loop_over_all_of_them() -> None:
     sums = np.array([0.5, -0.2, 0.9, 0.1, 0.4])
     loop = [
-        abs(sum(sign * value for sign, value in zip(signs, sums, strict=True)))
-        for signs in product((1, -1), repeat=5)
+        abs(sum(sign * value for sign, value in zip(signs, sums, strict=True))) for signs in product((1, -1), repeat=5)
     ]
     expected = np.mean(np.array(loop) >= abs(sums.sum()) - 1e-9)
     assert sign_flip_p_value(sums) == pytest.approx(expected)
@@ -127,9 +126,7 @@ def test_under_the_null_p_is_uniform(n_speakers: int) -> None:
     p = [sign_flip_p_value(rng.normal(size=n_speakers), n_flips=400, seed=i) for i in range(400)]
     for level in (0.05, 0.25, 0.5, 0.75):
         # 400 trials: three standard errors are 0.03 at 0.05 and 0.075 at 0.5.
-        assert np.mean(np.array(p) <= level) == pytest.approx(
-            level, abs=3 * (level * (1 - level) / 400) ** 0.5 + 0.01
-        )
+        assert np.mean(np.array(p) <= level) == pytest.approx(level, abs=3 * (level * (1 - level) / 400) ** 0.5 + 0.01)
 
 
 def test_a_large_effect_has_the_smallest_p() -> None:

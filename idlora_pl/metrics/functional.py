@@ -60,8 +60,7 @@ def offset_distances(audio: Tensor, video: Tensor, *, max_offset: int = 15) -> T
     reach = min(max_offset, steps - 1)
     padded = F.pad(audio.float(), (0, 0, reach, reach))
     distances = [
-        torch.linalg.vector_norm(video.float() - padded[j : j + steps], dim=-1).mean()
-        for j in range(2 * reach + 1)
+        torch.linalg.vector_norm(video.float() - padded[j : j + steps], dim=-1).mean() for j in range(2 * reach + 1)
     ]
     return torch.stack(distances)
 

@@ -23,9 +23,7 @@ class LipSync(ClipMean):
 
     higher_is_better = True
 
-    def __init__(
-        self, embedder: LipSyncEmbedder, *, max_offset: int = 15, min_steps: int = 2, **kwargs: bool
-    ) -> None:
+    def __init__(self, embedder: LipSyncEmbedder, *, max_offset: int = 15, min_steps: int = 2, **kwargs: bool) -> None:
         super().__init__(tuple(field.name for field in fields(LipSyncScores)), **kwargs)
         if max_offset < 1 or min_steps < 2:
             raise ValueError(f"max_offset must be >= 1 and min_steps >= 2; got {max_offset} and {min_steps}")
@@ -33,9 +31,7 @@ class LipSync(ClipMean):
         self.max_offset = max_offset
         self.min_steps = min_steps
 
-    def score(
-        self, waveform: Tensor, frames: Tensor, *, sample_rate_hz: int, frame_rate_fps: float
-    ) -> ClipScore:
+    def score(self, waveform: Tensor, frames: Tensor, *, sample_rate_hz: int, frame_rate_fps: float) -> ClipScore:
         """Score one clip: waveform (S,) in [-1, 1] and frames uint8 (F, 3, H, W)."""
 
         def sync() -> dict[str, float]:

@@ -20,9 +20,7 @@ class SpeakerSimilarity(ClipMean):
 
     higher_is_better = True
 
-    def __init__(
-        self, embedder: SpeakerEmbedder, *, name: str = "speaker_similarity", **kwargs: bool
-    ) -> None:
+    def __init__(self, embedder: SpeakerEmbedder, *, name: str = "speaker_similarity", **kwargs: bool) -> None:
         super().__init__((name,), **kwargs)
         self.embedder = embedder
 

@@ -52,6 +52,5 @@ class TranscriptErrorRate(ClipMean):
                 f"waveform must be (B, S) with B strings of words; got {tuple(waveform.shape)} and {count}"
             )
         self.add(
-            self.score(one, text, sample_rate_hz=sample_rate_hz)
-            for one, text in zip(waveform, words, strict=True)
+            self.score(one, text, sample_rate_hz=sample_rate_hz) for one, text in zip(waveform, words, strict=True)
         )

@@ -28,9 +28,7 @@ class NanoSpeakerEmbedder(nn.Module):
         self.front = LogMel()
         self.stem = time_layer(N_MELS, width, 5, stride=2)
         self.blocks = nn.ModuleList(time_layer(width, width, 3, dilation=d) for d in (1, 2, 4))
-        self.attention = nn.Sequential(
-            nn.Conv1d(width, 32, 1), nn.Tanh(), nn.Conv1d(32, width, 1), nn.Softmax(-1)
-        )
+        self.attention = nn.Sequential(nn.Conv1d(width, 32, 1), nn.Tanh(), nn.Conv1d(32, width, 1), nn.Softmax(-1))
         self.head = nn.Sequential(nn.BatchNorm1d(2 * width), nn.Linear(2 * width, size))
 
     def forward(self, mel: Tensor) -> Tensor:

@@ -34,12 +34,8 @@ def build_table(
     """
     chosen = tuple(_column(column) for column in columns)
     listed = tuple(Row(row) if isinstance(row, str) else row for row in rows)
-    if unknown := [
-        column.metric for column in chosen if scores and column.metric not in metric_names(scores)
-    ]:
-        raise ValueError(
-            f"no score is named '{unknown[0]}'; the scores hold {', '.join(metric_names(scores))}"
-        )
+    if unknown := [column.metric for column in chosen if scores and column.metric not in metric_names(scores)]:
+        raise ValueError(f"no score is named '{unknown[0]}'; the scores hold {', '.join(metric_names(scores))}")
     labels = [row.label for row in listed]
     if unknown := [name for pair in paired for name in pair if name not in labels]:
         raise ValueError(f"paired names the row '{unknown[0]}'; the table has {', '.join(labels)}")

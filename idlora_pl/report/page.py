@@ -77,9 +77,7 @@ def _section(table: Table, key: str, scores: Sequence[ScoreRow], folder: Path) -
     figures = [_figure(table, score, folder) for score in shown]
     first = next((score.notes["reference"] for score in shown if "reference" in score.notes), None)
     if first is not None:
-        figures.insert(
-            0, f"<figure>{_video(first, folder)}<figcaption><b>reference</b></figcaption></figure>"
-        )
+        figures.insert(0, f"<figure>{_video(first, folder)}<figcaption><b>reference</b></figcaption></figure>")
     prompt = next((score.notes["prompt"] for score in shown if "prompt" in score.notes), "")
     said = f'<p class="note">{escape(prompt)}</p>' if prompt else ""
     heading = f"<h2>{escape(key)} <small>({escape(shown[0].speaker)})</small></h2>"

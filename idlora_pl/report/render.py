@@ -37,9 +37,7 @@ def p_value(p: float | None) -> str:
 def cell_text(table: Table, row: Row, column: Column) -> str:
     """Return mean, interval and, where not all clips are scored, the count of one cell."""
     found = table.cell(row.label, column.metric)
-    text = (
-        f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
-    )
+    text = f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
     if found.n_scored < found.n_total:
         text += f" ({found.n_scored}/{found.n_total})"
     return text
@@ -80,9 +78,7 @@ def notes(table: Table) -> list[str]:
         if table.is_missing(row)
     ]
     said += [
-        f"{row.label}: quoted from {row.source or 'an unnamed source'}"
-        for row in table.rows
-        if row.quoted is not None
+        f"{row.label}: quoted from {row.source or 'an unnamed source'}" for row in table.rows if row.quoted is not None
     ]
     if table.seconds:
         said.append("Seconds: " + ", ".join(f"{phase} {value:.0f}" for phase, value in table.seconds.items()))

@@ -38,20 +38,11 @@ class ScoreRow:
         """Refuse a value that is not a number, and a missing one without a reason."""
         for name, value in self.scores.items():
             if value is not None and not math.isfinite(value):
-                raise ValueError(
-                    f"clip '{self.key}', row '{self.row}': {name} is {value}; write None and a reason"
-                )
+                raise ValueError(f"clip '{self.key}', row '{self.row}': {name} is {value}; write None and a reason")
             if value is None and name not in self.reasons:
-                raise ValueError(
-                    f"clip '{self.key}', row '{self.row}': {name} is missing without a reason code"
-                )
-        if (
-            clash := (self.scores.keys() | self.notes.keys()) & set(_NAMED)
-            or self.scores.keys() & self.notes.keys()
-        ):
-            raise ValueError(
-                f"clip '{self.key}', row '{self.row}': {sorted(clash)} named twice; rename the metric"
-            )
+                raise ValueError(f"clip '{self.key}', row '{self.row}': {name} is missing without a reason code")
+        if clash := (self.scores.keys() | self.notes.keys()) & set(_NAMED) or self.scores.keys() & self.notes.keys():
+            raise ValueError(f"clip '{self.key}', row '{self.row}': {sorted(clash)} named twice; rename the metric")
 
     def to_json(self) -> str:
         """Return the row as one line of JSON, without the line end."""

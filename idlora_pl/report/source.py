@@ -83,9 +83,7 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
     return build_table(scores, rows, columns, paired, caption=content.get("caption", "")), scores
 
 
-def _row(
-    options: Mapping[str, Any], columns: list[Column], runs_dir: Path, where: str
-) -> tuple[Row, list[ScoreRow]]:
+def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, where: str) -> tuple[Row, list[ScoreRow]]:
     """Return one row of a yaml with its scores; without scores when quoted, or when the run is missing."""
     label, run, sampling = options["label"], options.get("run"), options.get("sampling")
     if ("quoted" in options) == (run is not None):
@@ -114,9 +112,7 @@ def _run_folder(run: str, runs_dir: Path, where: str) -> Path | None:
         return runs_dir / run
     found = sorted(p for p in runs_dir.glob(f"{run}-*") if re.fullmatch(r"-[0-9a-f]{8}", p.name[len(run) :]))
     if len(found) > 1:
-        raise ValueError(
-            f"{where}: run '{run}' could be {', '.join(p.name for p in found)}; write one of them"
-        )
+        raise ValueError(f"{where}: run '{run}' could be {', '.join(p.name for p in found)}; write one of them")
     return found[0] if found else None
 
 

@@ -112,16 +112,12 @@ class Table:
 
     def is_missing(self, row: Row) -> bool:
         """Tell whether a row has neither scores nor quoted values."""
-        return row.quoted is None and all(
-            cell.interval.n_total == 0 for cell in self.cells if cell.row == row.label
-        )
+        return row.quoted is None and all(cell.interval.n_total == 0 for cell in self.cells if cell.row == row.label)
 
     def to_dict(self) -> JSONTable:
         """Return the content of ``table.json``: ``rows``, ``paired`` and ``seconds``."""
         return {
             "rows": [{"row": c.row, "metric": c.metric, **asdict(c.interval)} for c in self.cells],
-            "paired": [
-                {"a": c.a, "b": c.b, "metric": c.metric, **asdict(c.difference)} for c in self.comparisons
-            ],
+            "paired": [{"a": c.a, "b": c.b, "metric": c.metric, **asdict(c.difference)} for c in self.comparisons],
             "seconds": self.seconds,
         }

@@ -41,9 +41,7 @@ class Brightness:
 
 def make_scorer() -> ClipScorer:
     levels = Levels()
-    return ClipScorer.from_embedders(
-        speaker=levels, lip_sync=Brightness(), transcriber=levels, environment=levels
-    )
+    return ClipScorer.from_embedders(speaker=levels, lip_sync=Brightness(), transcriber=levels, environment=levels)
 
 
 def make_clip(channels: int = 1) -> Clip:

@@ -20,9 +20,7 @@ def unit_vectors(n_steps: int, size: int = 16, seed: int = 0) -> torch.Tensor:
 
 
 def test_cosine_of_a_3_4_5_triangle_is_24_25() -> None:
-    result = cosine_similarity(
-        torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[4.0, 3.0], [-2.0, 0.0]])
-    )
+    result = cosine_similarity(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[4.0, 3.0], [-2.0, 0.0]]))
     torch.testing.assert_close(result, torch.tensor([0.96, -1.0]))
 
 
@@ -34,9 +32,7 @@ def test_cosine_refuses_embeddings_of_two_sizes() -> None:
 def test_offset_distances_equal_a_loop_over_padded_pairs() -> None:
     audio, video = unit_vectors(40, seed=1).numpy(), unit_vectors(40, seed=2).numpy()
     padded = np.concatenate([np.zeros((15, 16)), audio, np.zeros((15, 16))])
-    expected = [
-        np.mean([np.sqrt(((video[i] - padded[i + j]) ** 2).sum()) for i in range(40)]) for j in range(31)
-    ]
+    expected = [np.mean([np.sqrt(((video[i] - padded[i + j]) ** 2).sum()) for i in range(40)]) for j in range(31)]
     result = offset_distances(torch.from_numpy(audio), torch.from_numpy(video))
     np.testing.assert_allclose(result.numpy(), expected, atol=1e-6)
 

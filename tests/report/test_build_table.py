@@ -9,9 +9,7 @@ from idlora_pl.stats import clustered_interval, paired_difference
 def rows_of(name: str, values: dict[str, float | None], metric: str = "wer") -> list[ScoreRow]:
     """One row per clip; clips ``a1`` and ``a2`` are of speaker ``a``."""
     return [
-        ScoreRow(
-            key, name, key[0], scores={metric: value}, reasons={metric: "silent"} if value is None else {}
-        )
+        ScoreRow(key, name, key[0], scores={metric: value}, reasons={metric: "silent"} if value is None else {})
         for key, value in values.items()
     ]
 
@@ -54,9 +52,7 @@ def test_seeds_of_a_clip_count_as_one_clip() -> None:
 
 
 def test_rows_keep_their_order_and_missing_ones_are_empty() -> None:
-    table = build_table(
-        THEIRS, [Row("ours", command="idlora test -c x.yaml"), "theirs"], ["wer"], [("theirs", "ours")]
-    )
+    table = build_table(THEIRS, [Row("ours", command="idlora test -c x.yaml"), "theirs"], ["wer"], [("theirs", "ours")])
     assert [row.label for row in table.rows if table.is_missing(row)] == ["ours"]
     assert (table.cell("ours", "wer").mean, table.comparisons[0].difference.n) == (None, 0)
 
@@ -69,9 +65,7 @@ def test_quoted_rows_have_a_mean_and_nothing_else() -> None:
 
 
 def test_rows_on_different_clips_are_refused_with_both_counts() -> None:
-    with pytest.raises(
-        ValueError, match="'ours' and 'theirs' are measured on different clips: 4 and 3, 3 of them"
-    ):
+    with pytest.raises(ValueError, match="'ours' and 'theirs' are measured on different clips: 4 and 3, 3 of them"):
         build_table(OURS + THEIRS[:3], ["ours", "theirs"], ["wer"])
 
 

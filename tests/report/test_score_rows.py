@@ -13,9 +13,7 @@ from idlora_pl.report import ScoreRow, append_scores, read_scores
 
 def row(key: str = "k1", name: str = "negative", **scores: float | None) -> ScoreRow:
     reasons = {metric: "silent" for metric, value in scores.items() if value is None}
-    return ScoreRow(
-        key, name, "s1", seed=0, scores=scores, reasons=reasons, notes={"clip": f"clips/{key}.mp4"}
-    )
+    return ScoreRow(key, name, "s1", seed=0, scores=scores, reasons=reasons, notes={"clip": f"clips/{key}.mp4"})
 
 
 @given(

@@ -23,8 +23,8 @@ FROZEN = """\
 | Ours - w/o identity guidance | Spk Sim ↑ | +0.200 [+0.100, +0.300] | 0.500 | 4 |
 | Ours - w/o identity guidance | WER ↓ | +0.17 [+0.00, +0.25] | 1.000 | 3 |
 
-- Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. Paired: a - b on the same \
-clips, p from sign flips over speakers.
+- Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. \
+Paired: a - b on the same clips, p from sign flips over speakers.
 - shared: not measured; run `idlora test -c experiments/shared.yaml`
 - Kling 2.6 Pro: quoted from ID-LoRA README
 """
@@ -38,8 +38,8 @@ def write_runs(folder: Path) -> Path:
     }
     scores = [
         ScoreRow(
-            key, row, key[0], 0, {"spk_sim": similarity, "wer": wer}, {} if wer is not None else {"wer": "silent"},
-            {"clip": f"clips/{row}/{key}.mp4"},
+            key, row, key[0], 0, {"spk_sim": similarity, "wer": wer},
+            {"wer": "silent"} if wer is None else {}, {"clip": f"clips/{row}/{key}.mp4"},
         )
         for row, clips in numbers.items()
         for key, similarity, wer in clips
@@ -103,9 +103,7 @@ def test_the_hash_of_a_run_decides_when_there_are_two(tmp_path: Path) -> None:
     runs = write_runs(tmp_path / "runs")
     (runs / "celebvhq-89abcdef").mkdir()
     (runs / "celebvhq-other").mkdir()
-    with pytest.raises(
-        ValueError, match="'celebvhq' could be celebvhq-0123abcd, celebvhq-89abcdef; write one"
-    ):
+    with pytest.raises(ValueError, match="'celebvhq' could be celebvhq-0123abcd, celebvhq-89abcdef; write one"):
         table_from_yaml(write_yaml(tmp_path, declaration()), runs)
 
 
@@ -134,9 +132,7 @@ def test_a_row_that_the_run_does_not_hold_is_missing_or_asked_for(tmp_path: Path
     assert f"x: not measured; run `{command}`" in to_markdown(table)
     (runs / "celebvhq-0123abcd").rename(runs / "other")
     rows = [{"label": "x", "run": "other"}]
-    with pytest.raises(
-        ValueError, match="holds the rows celebvhq, no_identity_guidance; name one with sampling"
-    ):
+    with pytest.raises(ValueError, match="holds the rows celebvhq, no_identity_guidance; name one with sampling"):
         table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
 
 

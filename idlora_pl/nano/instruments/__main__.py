@@ -41,7 +41,7 @@ def _cell(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
-def main(output: Path, seed: int = 0, n_speakers: int = 1200, steps: int = 400) -> None:
+def main(output: Path, seed: int = 0, n_speakers: int = 1200, steps: int = 300) -> None:
     """Train and check the instruments.
 
     Args:
@@ -62,16 +62,12 @@ def main(output: Path, seed: int = 0, n_speakers: int = 1200, steps: int = 400) 
         instruments, losses = train(sounds, talking, steps=steps, seed=seed, progress=progress)
         seconds = time.monotonic() - began
         # The file holds half precision; what is checked is what is shipped.
-        weights = {
-            name: v.half() if v.is_floating_point() else v for name, v in instruments.weights().items()
-        }
+        weights = {name: v.half() if v.is_floating_point() else v for name, v in instruments.weights().items()}
         instruments.load_state_dict(weights, strict=False)
         unseen = range(CHECK_SPEAKERS, CHECK_SPEAKERS + 100)
         results = {
             "rendered": check(instruments, rendered("check", unseen, Recipe(4, 0, video=True), progress)),
-            "decoded": check(
-                instruments, rendered("decoded check", unseen, Recipe(4, 1, video=True), progress)
-            ),
+            "decoded": check(instruments, rendered("decoded check", unseen, Recipe(4, 1, video=True), progress)),
         }
     settings = {
         "command": f"`python -m idlora_pl.nano.instruments --output {output} --seed {seed} "
@@ -82,9 +78,7 @@ def main(output: Path, seed: int = 0, n_speakers: int = 1200, steps: int = 400) 
         "training loss": ", ".join(f"{name} {value:.3f}" for name, value in losses.items()),
     }
     output.mkdir(parents=True, exist_ok=True)
-    save_file(
-        weights, output / "instruments.safetensors", metadata=settings | {"results": json.dumps(results)}
-    )
+    save_file(weights, output / "instruments.safetensors", metadata=settings | {"results": json.dumps(results)})
     (output / "INSTRUMENTS.md").write_text(card(settings, results))
 
 
@@ -95,4 +89,4 @@ def rendered(what: str, speakers: range, recipe: Recipe, progress: Progress) -> 
 
 
 if __name__ == "__main__":
-    auto_cli(main)
+    auto_cli(main, as_positional=False)

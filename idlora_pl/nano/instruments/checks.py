@@ -99,10 +99,7 @@ def check(instruments: Instruments, clips: InstrumentClips) -> Mapping[str, floa
     for start in range(0, len(clips.mel), 50):
         batch = clips[torch.arange(start, min(start + 50, len(clips.mel)))]
         embeddings.append(instruments.speaker(batch.mel))
-        words += [
-            instruments.transcriber.words(row)
-            for row in instruments.transcriber(batch.mel).argmax(1).tolist()
-        ]
+        words += [instruments.transcriber.words(row) for row in instruments.transcriber(batch.mel).argmax(1).tolist()]
         places.append(instruments.environment(batch.mel).argmax(1))
         sound, mouth = instruments.lip_sync(batch.mel, batch.mouths)
         audio.append(sound)

@@ -45,9 +45,7 @@ class InstrumentClips:
         """Draw a batch, half of it decoded clips and half not (all of one kind if there is only one)."""
         kinds = [found for kind in (True, False) if len(found := (self.decoded == kind).nonzero()[:, 0])]
         share = n_clips // len(kinds)
-        return self[
-            torch.cat([kind[torch.randint(len(kind), (share,), generator=generator)] for kind in kinds])
-        ]
+        return self[torch.cat([kind[torch.randint(len(kind), (share,), generator=generator)] for kind in kinds])]
 
 
 def round_trip(
@@ -138,6 +136,4 @@ def make_clips(
                 decoded=torch.full((len(batch),), decoded),
             )
         )
-    return InstrumentClips(
-        **{name: torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])}
-    )
+    return InstrumentClips(**{name: torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])})
