@@ -34,9 +34,7 @@ def smoke_ltx2() -> "idlora_pl.LTX2":
 def make_sequence() -> Callable[..., AVSequence]:
     """Build a noisy sequence for the smoke model: 2x2x2 video tokens, 6 audio tokens, 5 text tokens."""
 
-    def make(
-        batch: int = 1, n_reference: int = 3, recipe: InContext | None = None, seed: int = 0
-    ) -> AVSequence:
+    def make(batch: int = 1, n_reference: int = 3, recipe: InContext | None = None, seed: int = 0) -> AVSequence:
         samples = [torch.Generator().manual_seed(1000 * seed + sample) for sample in range(batch)]
 
         def normal(*shape: int) -> torch.Tensor:
@@ -44,9 +42,7 @@ def make_sequence() -> Callable[..., AVSequence]:
 
         geometry = Geometry()
         first_frame = (torch.arange(8) < 4).expand(batch, -1)
-        video = Tokens(
-            normal(8, 128), geometry.video.positions(2, 2, 2).expand(batch, -1, -1, -1), first_frame
-        )
+        video = Tokens(normal(8, 128), geometry.video.positions(2, 2, 2).expand(batch, -1, -1, -1), first_frame)
         audio = Tokens(
             normal(6, 128),
             geometry.audio.positions(6).expand(batch, -1, -1, -1),

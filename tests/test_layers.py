@@ -112,9 +112,7 @@ def test_there_are_no_import_cycles():
 
 def test_importing_the_package_loads_no_heavy_library():
     code = "import sys, idlora_pl; print(' '.join(sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "diffusers", "wandb", "lightning", "av"} & set(loaded.stdout.split())
 
 

@@ -44,9 +44,7 @@ def attach_lora(
     names = [name for name, module in modules if isinstance(module, torch.nn.Linear)]
     for target in targets:
         if not any(name.endswith("." + target) for name in names):
-            raise ValueError(
-                f"target {target!r} names no linear of {model.preset.name}; use names as in PAPER_TARGETS"
-            )
+            raise ValueError(f"target {target!r} names no linear of {model.preset.name}; use names as in PAPER_TARGETS")
     model.requires_grad_(False)
     scale = float(rank if alpha is None else alpha)
     config = LoraConfig(r=rank, lora_alpha=scale, target_modules=list(targets))  # type: ignore[arg-type]

@@ -48,7 +48,6 @@ def sigma_shift(n_video_tokens: int) -> float:
 def sample_sigma(
     batch: int,
     n_video_tokens: int,
-    *,
     generator: torch.Generator | None = None,
     std: float = 1.0,
     shift: float | None = None,

@@ -40,9 +40,7 @@ class Guidance(Protocol):
         """How much the contrast counts for video and for audio."""
         ...
 
-    def twin(
-        self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None
-    ) -> Velocities:
+    def twin(self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None) -> Velocities:
         """Velocities of the weaker model."""
         ...
 
@@ -68,9 +66,7 @@ class TextGuidance:
         """How much the contrast counts for video and for audio."""
         return self.video_scale - 1, self.audio_scale - 1
 
-    def twin(
-        self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None
-    ) -> Velocities:
+    def twin(self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None) -> Velocities:
         """Velocities with the negative prompt in place of the prompt."""
         if negative is None:
             raise ValueError("TextGuidance needs a negative prompt; pass negative, or leave the term out")
@@ -92,9 +88,7 @@ class IdentityGuidance:
         """How much the contrast counts for video and for audio."""
         return 0.0, self.scale
 
-    def twin(
-        self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None
-    ) -> Velocities:
+    def twin(self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None) -> Velocities:
         """Velocities without the reference."""
         return velocity(av.without_reference(), sigma)
 
@@ -116,9 +110,7 @@ class PerturbedGuidance:
         """How much the contrast counts for video and for audio."""
         return self.scale, self.scale
 
-    def twin(
-        self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None
-    ) -> Velocities:
+    def twin(self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None) -> Velocities:
         """Velocities with the perturbed blocks."""
         return velocity(av, sigma, skip_blocks=self.blocks)
 
@@ -138,9 +130,7 @@ class ModalityGuidance:
         """How much the contrast counts for video and for audio."""
         return self.scale - 1, self.scale - 1
 
-    def twin(
-        self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None
-    ) -> Velocities:
+    def twin(self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None) -> Velocities:
         """Velocities without audio-video cross attention."""
         return velocity(av, sigma, isolate_modalities=True)
 

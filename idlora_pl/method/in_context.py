@@ -58,9 +58,7 @@ class InContext:
             raise ValueError(f"audio already holds {audio.n_reference} reference tokens; pass audio.target()")
         if reference is not None:
             audio = self._concatenate(reference, audio, grid)
-        return AVSequence(
-            video, audio, text, self.video_sees_reference, self.reference_sees_text, self.hidden_text
-        )
+        return AVSequence(video, audio, text, self.video_sees_reference, self.reference_sees_text, self.hidden_text)
 
     def _concatenate(self, reference: Tensor, audio: Tokens, grid: AudioGrid) -> Tokens:
         batch, n_reference, _ = reference.shape

@@ -65,9 +65,7 @@ class NotedRotary(tuple[Tensor, Tensor]):
     hidden_keys: int
     skipped_blocks: tuple[int, ...]
 
-    def __new__(
-        cls, rotary: Iterable[Tensor], hidden_keys: int, skipped_blocks: tuple[int, ...]
-    ) -> "NotedRotary":
+    def __new__(cls, rotary: Iterable[Tensor], hidden_keys: int, skipped_blocks: tuple[int, ...]) -> "NotedRotary":
         """Put the notes on a (cos, sin) pair."""
         noted = super().__new__(cls, tuple(rotary))
         noted.hidden_keys = hidden_keys
@@ -136,9 +134,7 @@ class HideKeys(_Wrapper):
             encoder_hidden_states = encoder_hidden_states[:, cut:]
             # (B, heads, keys, width), or (B, keys, width) in the interleaved layout
             key_rotary_emb = (cos[..., cut:, :], sin[..., cut:, :])
-        return self.inner(
-            attn, hidden_states, encoder_hidden_states, attention_mask, query_rotary_emb, key_rotary_emb
-        )
+        return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, query_rotary_emb, key_rotary_emb)
 
 
 class BlindQueries(_Wrapper):
@@ -183,6 +179,4 @@ class SkipBlock(_Wrapper):
         """Return the attention output, (B, N, C)."""
         if isinstance(query_rotary_emb, NotedRotary) and self.block in query_rotary_emb.skipped_blocks:
             return torch.zeros_like(hidden_states)
-        return self.inner(
-            attn, hidden_states, encoder_hidden_states, attention_mask, query_rotary_emb, key_rotary_emb
-        )
+        return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, query_rotary_emb, key_rotary_emb)

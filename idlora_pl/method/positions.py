@@ -90,9 +90,7 @@ class Geometry:
     audio: AudioGrid = AudioGrid()
 
 
-def place_reference(
-    positions: Tensor, placement: Placement, token_seconds: float, target_end_s: float
-) -> Tensor:
+def place_reference(positions: Tensor, placement: Placement, token_seconds: float, target_end_s: float) -> Tensor:
     """Move a voice reference on the time axis (ID-LoRA, negative temporal positions, Eq. ?).
 
     Args:

@@ -136,8 +136,7 @@ class AVSequence:
         sizes = [part.shape[0] for part in parts]
         if len(set(sizes)) != 1:
             raise ValueError(
-                "video, audio and both text contexts must share one batch size; "
-                f"got {sizes}; expand the smaller ones"
+                f"video, audio and both text contexts must share one batch size; got {sizes}; expand the smaller ones"
             )
 
     def without_reference(self) -> "AVSequence":

@@ -111,9 +111,7 @@ def test_a_saved_adapter_loads_back_exactly(smoke_ltx2, make_sequence, tmp_path)
 @pytest.mark.parametrize("prefix", ["diffusion_model.", "transformer.", ""])
 def test_files_of_other_programs_load_with_alpha_equal_to_rank(smoke_ltx2, make_sequence, tmp_path, prefix):
     model, fresh = trained(smoke_ltx2), copy_of(smoke_ltx2)
-    state = {
-        name.replace("diffusion_model.", prefix): weight for name, weight in lora_state_dict(model).items()
-    }
+    state = {name.replace("diffusion_model.", prefix): weight for name, weight in lora_state_dict(model).items()}
     save_file(state, tmp_path / "foreign.safetensors")
     assert load_adapter(fresh, tmp_path / "foreign.safetensors") == {}
     assert attached_lora(fresh).alpha == 4.0
@@ -125,13 +123,8 @@ def test_an_adapter_of_the_same_form_is_loaded_in_place(smoke_ltx2, tmp_path):
     weights = [weight for weight in other.parameters() if weight.requires_grad]
     save_adapter(model, tmp_path / "a.safetensors", {})
     load_adapter(other, tmp_path / "a.safetensors")
-    assert all(
-        a is b for a, b in zip(weights, (w for w in other.parameters() if w.requires_grad), strict=True)
-    )
-    assert all(
-        torch.equal(*pair)
-        for pair in zip(*(lora_state_dict(m).values() for m in (model, other)), strict=True)
-    )
+    assert all(a is b for a, b in zip(weights, (w for w in other.parameters() if w.requires_grad), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(*(lora_state_dict(m).values() for m in (model, other)), strict=True))
 
 
 def test_an_interrupted_save_leaves_the_old_file(smoke_ltx2, tmp_path):

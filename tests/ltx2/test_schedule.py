@@ -22,7 +22,5 @@ def test_more_tokens_mean_more_noise_in_the_middle():
 
 
 def test_one_step_is_refused():
-    with pytest.raises(
-        ValueError, match="steps must be at least 2, because the last step starts at 0.1; got 1"
-    ):
+    with pytest.raises(ValueError, match="steps must be at least 2, because the last step starts at 0.1; got 1"):
         sigmas(1)

@@ -224,9 +224,7 @@ def test_grids_equal_those_of_diffusers_bit_for_bit(name):
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(
-        ValueError, match="preset must be one of nano, smoke, ltx2-19b, ltx2.3-22b; got 'ltx3'"
-    ):
+    with pytest.raises(ValueError, match="preset must be one of nano, smoke, ltx2-19b, ltx2.3-22b; got 'ltx3'"):
         LTX2.from_preset("ltx3")
 
 

@@ -35,9 +35,7 @@ def test_another_dtype_can_be_asked_for(nano_file):
 def test_a_diffusers_folder_gives_the_same_velocities(smoke_ltx2, make_sequence, tmp_path):
     smoke_ltx2.transformer.save_pretrained(tmp_path)
     loaded = LTX2.from_pretrained(tmp_path, "smoke")
-    for part, expected in zip(
-        loaded(make_sequence(), SIGMA), smoke_ltx2(make_sequence(), SIGMA), strict=True
-    ):
+    for part, expected in zip(loaded(make_sequence(), SIGMA), smoke_ltx2(make_sequence(), SIGMA), strict=True):
         assert torch.equal(part, expected)
 
 
@@ -45,38 +43,28 @@ def test_a_folder_with_other_settings_is_refused(smoke_ltx2, tmp_path):
     smoke_ltx2.transformer.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "rope_type": "interleaved"}))
-    with pytest.raises(
-        ValueError, match=r"config.json has rope_type = 'interleaved', preset 'smoke' needs 'split'"
-    ):
+    with pytest.raises(ValueError, match=r"config.json has rope_type = 'interleaved', preset 'smoke' needs 'split'"):
         LTX2.from_pretrained(tmp_path, "smoke")
 
 
 def test_weights_of_another_preset_are_refused(nano_file):
-    with pytest.raises(
-        ValueError, match=r"nano.safetensors: not the weights of preset 'smoke'; 0 names missing"
-    ):
+    with pytest.raises(ValueError, match=r"nano.safetensors: not the weights of preset 'smoke'; 0 names missing"):
         LTX2.from_pretrained(nano_file[0], "smoke")
 
 
 def test_weights_of_another_width_are_refused(smoke_ltx2, tmp_path):
     weights = {**smoke_ltx2.transformer.state_dict(), "proj_in.bias": torch.zeros(3)}
     save_file(weights, tmp_path / "odd.safetensors")
-    with pytest.raises(
-        ValueError, match=r"odd.safetensors: proj_in.bias is \(3,\), preset 'smoke' needs \(32,\)"
-    ):
+    with pytest.raises(ValueError, match=r"odd.safetensors: proj_in.bias is \(3,\), preset 'smoke' needs \(32,\)"):
         LTX2.from_pretrained(tmp_path / "odd.safetensors", "smoke")
 
 
 def test_a_file_that_is_no_safetensors_is_refused(tmp_path):
     (tmp_path / "page.safetensors").write_text("<html>404</html>")
-    with pytest.raises(
-        ValueError, match=r"page.safetensors: no safetensors file \(.*\); pass weights of the preset"
-    ):
+    with pytest.raises(ValueError, match=r"page.safetensors: no safetensors file \(.*\); pass weights of the preset"):
         LTX2.from_pretrained(tmp_path / "page.safetensors", "smoke")
 
 
 def test_a_missing_path_is_named(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match="gone: no such file or folder; pass the weights of preset 'nano'"
-    ):
+    with pytest.raises(FileNotFoundError, match="gone: no such file or folder; pass the weights of preset 'nano'"):
         LTX2.from_pretrained(tmp_path / "gone", "nano")

@@ -42,9 +42,7 @@ def test_clean_tokens_stay_data_bit_for_bit(clean, level):
 def test_the_velocity_is_the_derivative_of_the_path(level):
     clean = torch.zeros(1, 3, dtype=torch.bool)
     x0, noise = data_and_noise(clean)
-    _, slope = torch.func.jvp(
-        lambda s: x_sigma(x0, noise, s, clean), (torch.tensor([level]),), (torch.ones(1),)
-    )
+    _, slope = torch.func.jvp(lambda s: x_sigma(x0, noise, s, clean), (torch.tensor([level]),), (torch.ones(1),))
     torch.testing.assert_close(slope, velocity(x0, noise))
 
 
@@ -92,7 +90,7 @@ def test_more_video_tokens_get_more_noise(n_tokens, shift):
 
 
 def test_noise_levels_are_a_shifted_logit_normal():
-    sigma = sample_sigma(20000, 1024, generator=torch.Generator().manual_seed(0))
+    sigma = sample_sigma(20000, 1024, torch.Generator().manual_seed(0))
     logit = torch.logit(sigma.double())
     assert sigma.min() > 0
     assert sigma.max() < 1
@@ -102,9 +100,7 @@ def test_noise_levels_are_a_shifted_logit_normal():
 
 
 def test_noise_levels_depend_on_the_generator_alone():
-    draws = [
-        sample_sigma(4, 100, generator=torch.Generator().manual_seed(7), std=0.5, shift=0.0) for _ in "ab"
-    ]
+    draws = [sample_sigma(4, 100, generator=torch.Generator().manual_seed(7), std=0.5, shift=0.0) for _ in "ab"]
     assert torch.equal(*draws)
     normal = torch.randn(4, generator=torch.Generator().manual_seed(7))
     assert draws[0].tolist() == pytest.approx([1 / (1 + math.exp(-0.5 * n)) for n in normal.tolist()])

@@ -41,12 +41,8 @@ class CountingField:
         """Velocities of the target tokens."""
         self.calls += 1
         hint = av.text.video.mean() + 0.3 * sum(skip_blocks) + 0.1 * av.audio.n_reference
-        sound, picture = (
-            (0.0, 0.0) if isolate_modalities else (av.audio.latents.mean(), av.video.latents.mean())
-        )
-        return torch.sin(av.video.latents + hint + sound), torch.cos(
-            av.audio.target().latents * hint + picture
-        )
+        sound, picture = (0.0, 0.0) if isolate_modalities else (av.audio.latents.mean(), av.video.latents.mean())
+        return torch.sin(av.video.latents + hint + sound), torch.cos(av.audio.target().latents * hint + picture)
 
 
 def sequence(n_reference: int = 2) -> AVSequence:
@@ -95,9 +91,7 @@ def test_identity_guidance_is_the_contrast_with_the_model_that_heard_no_voice():
 
 
 @given(scales, scales, scales, scales, scales)
-def test_guidance_of_velocities_equals_guidance_of_clean_estimates(
-    video, audio, identity, perturbed, modality
-):
+def test_guidance_of_velocities_equals_guidance_of_clean_estimates(video, audio, identity, perturbed, modality):
     av, field = sequence(), CountingField()
     terms = [
         TextGuidance(video, audio),

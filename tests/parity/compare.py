@@ -95,9 +95,7 @@ def _run(model: LTX2, packed: dict[str, Tensor], case: str, **options: object) -
             tensor("audio_timesteps") == 0,
             n_reference=0 if case in ("case1", "case4") else N_REFERENCE,
         ),
-        text=TextContext(
-            tensor("video_context"), tensor("audio_context"), None if padding is None else padding.bool()
-        ),
+        text=TextContext(tensor("video_context"), tensor("audio_context"), None if padding is None else padding.bool()),
         video_sees_reference=not masks,
         reference_sees_text=not masks,
         hidden_text="uniform",
@@ -172,12 +170,9 @@ def sampler_errors(golden: Golden) -> dict[str, float]:
     return errors
 
 
-def _sample(
-    model: LTX2, packed: dict[str, Tensor], terms: tuple, *, with_reference: bool = True
-) -> AVSequence:
+def _sample(model: LTX2, packed: dict[str, Tensor], terms: tuple, *, with_reference: bool = True) -> AVSequence:
     prompt, negative = (
-        TextContext(packed[f"in.video_context_{sign}"], packed[f"in.audio_context_{sign}"])
-        for sign in ("pos", "neg")
+        TextContext(packed[f"in.video_context_{sign}"], packed[f"in.audio_context_{sign}"]) for sign in ("pos", "neg")
     )
     video_clean = torch.arange(12)[None] < FIRST_FRAME_TOKENS
     first_frame = patchify_video(packed["in.first_frame_latent"])
@@ -194,9 +189,7 @@ def _sample(
         grids.audio,
     )
     with torch.no_grad():
-        return sample_euler(
-            lambda av, sigma: guided(model, av, sigma, terms, negative), start, packed["in.sigmas"]
-        )
+        return sample_euler(lambda av, sigma: guided(model, av, sigma, terms, negative), start, packed["in.sigmas"])
 
 
 def main() -> None:

@@ -25,9 +25,7 @@ PERTURBED = [f"case5.{twin}.{part}" for twin in ("stg_av", "isolated") for part 
 LOSSES = ["loss", *(f"loss.{v}" for v in ("base_without_lora", "no_masks", "a2v_only", "text_only"))]
 LOSSES += ["loss.positive_positions", "loss.no_first_frame"]
 SAMPLES = [
-    f"{run}.{part}"
-    for run in ("out", "variant.identity_only", "variant.no_reference")
-    for part in ("video", "audio")
+    f"{run}.{part}" for run in ("out", "variant.identity_only", "variant.no_reference") for part in ("video", "audio")
 ]
 LAYOUTS = pytest.mark.parametrize("layout", ["m19b", "m23"])
 
