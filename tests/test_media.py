@@ -326,9 +326,7 @@ def test_a_video_without_sound_or_without_picture_is_refused(tmp_path):
 
 def test_a_video_without_frames_or_with_too_few_is_refused(tmp_path):
     write_clip(Clip(four_colours(10), clicking(n_samples=6400), 25.0, 16000), tmp_path / "clip.mp4")
-    with pytest.raises(
-        MediaError, match=r"has 10 frames at 25 fps from 0 s on, 33 were asked for; ask for 10"
-    ):
+    with pytest.raises(MediaError, match=r"has 10 frames at 25 fps from 0 s on, 33 were asked for; ask for 10"):
         read_clip(tmp_path / "clip.mp4", n_frames=33)
     with pytest.raises(MediaError, match=r"clip.mp4 has a video stream without frames from 9 s on"):
         read_clip(tmp_path / "clip.mp4", start_s=9.0)

@@ -88,11 +88,7 @@ class ShardIndex:
 
     def _difference(self, name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
         """Say how a shape differs and which command makes it equal."""
-        value = (
-            f"--duration {self.settings['duration_s']:g}"
-            if "duration_s" in self.settings
-            else "one --duration"
-        )
+        value = f"--duration {self.settings['duration_s']:g}" if "duration_s" in self.settings else "one --duration"
         fix = f"re-run data_tools.encode_clips with {value}"
         length_only = len(shape) == len(expected) and shape[:1] + shape[2:] == expected[:1] + expected[2:]
         if name in _LENGTHS and length_only:

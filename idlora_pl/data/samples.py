@@ -142,8 +142,6 @@ def decode_sample(files: Mapping[str, bytes], name: str) -> PairSample:
         )
         return PairSample(tensors["target_video"], tensors["target_audio"], tensors["reference"], text, meta)
     except KeyError as error:
-        raise ShardError(
-            f"{name} lacks {error}; write the shard again with data_tools.write_shards"
-        ) from error
+        raise ShardError(f"{name} lacks {error}; write the shard again with data_tools.write_shards") from error
     except (SafetensorError, ValueError) as error:
         raise ShardError(f"{name} cannot be decoded ({error}); {_AGAIN}") from error

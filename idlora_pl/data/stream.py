@@ -59,13 +59,10 @@ class ShardSet:
                 self.index.check(sample, f"{file.name}: clip {key}")
                 yield (shard, left.pop(key)), sample
         except (OSError, tarfile.TarError, EOFError) as error:
-            raise ShardError(
-                f"{file.name} cannot be read ({error.args[0]}); copy it again or {_WRITE}"
-            ) from error
+            raise ShardError(f"{file.name} cannot be read ({error.args[0]}); copy it again or {_WRITE}") from error
         if left:
             raise ShardError(
-                f"{file.name}: clip {min(left)} is in {INDEX_NAME} but not in the tar; "
-                f"copy the tar again or {_WRITE}"
+                f"{file.name}: clip {min(left)} is in {INDEX_NAME} but not in the tar; copy the tar again or {_WRITE}"
             )
 
     def in_order(self, refs: Sequence[Ref], reads: Sequence[Ref]) -> Iterator[PairSample]:
@@ -149,8 +146,7 @@ def _refuse_incomplete(folder: Path, index: ShardIndex) -> None:
             raise ShardError(f"{path} is in {INDEX_NAME} but missing; copy it again or {_WRITE}")
         if path.stat().st_size != shard.n_bytes:
             raise ShardError(
-                f"{path} has {path.stat().st_size} bytes, {INDEX_NAME} says {shard.n_bytes}; "
-                f"copy it again or {_WRITE}"
+                f"{path} has {path.stat().st_size} bytes, {INDEX_NAME} says {shard.n_bytes}; copy it again or {_WRITE}"
             )
 
 

@@ -89,9 +89,7 @@ def _timed(container: InputContainer, stream: VideoStream, origin: float) -> Tim
         yield time, frame
 
 
-def nearest_frames(
-    frames: TimedFrames, period_s: float, start_s: float, frame_rate_fps: float
-) -> TimedFrames:
+def nearest_frames(frames: TimedFrames, period_s: float, start_s: float, frame_rate_fps: float) -> TimedFrames:
     """Yield, for k = 0, 1, ..., the frame that is nearest to start_s + k / frame_rate_fps.
 
     Of two equally near frames the earlier one is taken. The last frame lasts `period_s`.

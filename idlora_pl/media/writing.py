@@ -94,9 +94,7 @@ def _mux(container: OutputContainer, clip: Clip, scale: int) -> None:
     audio = container.add_stream("aac", rate=clip.sample_rate_hz, layout=_LAYOUTS[clip.waveform.shape[0]])
     for index in range(len(clip.frames)):
         picture = VideoFrame.from_ndarray(frames[index].permute(1, 2, 0).numpy(), format="rgb24")
-        picture = picture.reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-        )
+        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
         picture.pts = index
         container.mux(video.encode(picture))
     sound = AudioFrame.from_ndarray(

@@ -97,12 +97,8 @@ def test_a_resumed_loader_gives_the_samples_that_were_left(shard_folder, n_worke
     assert used + left == expected
 
 
-@pytest.mark.parametrize(
-    ("n_steps", "accumulate", "cache"), [(3, 1, False), (5, 1, True), (6, 1, True), (3, 2, True)]
-)
-def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(
-    shard_folder, tmp_path, n_steps, accumulate, cache
-):
+@pytest.mark.parametrize(("n_steps", "accumulate", "cache"), [(3, 1, False), (5, 1, True), (6, 1, True), (3, 2, True)])
+def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(shard_folder, tmp_path, n_steps, accumulate, cache):
     def data() -> PairedClips:
         return clips(shard_folder, num_workers=2, cache=cache, val_shards=str(shard_folder))
 
@@ -143,7 +139,5 @@ def test_a_checkpoint_of_another_order_is_refused(shard_folder):
     next(iter(first.train_dataloader()))
     second = clips(shard_folder, batch_size=2)
     second.load_state_dict(first.state_dict())
-    with pytest.raises(
-        ValueError, match="made with data batch_size = 4, this run has 2; resume with the same"
-    ):
+    with pytest.raises(ValueError, match="made with data batch_size = 4, this run has 2; resume with the same"):
         second.train_dataloader()

@@ -15,9 +15,7 @@ RULES = ("same_video", "cross_video", "cross_environment")
 def clips(n: int = 40, seed: int = 0) -> list[ClipRecord]:
     rng = random.Random(seed)
     return [
-        ClipRecord(
-            f"clip{k:02d}", f"s{rng.randrange(4)}", f"v{rng.randrange(8)}", rng.choice(["", "rain", "room"])
-        )
+        ClipRecord(f"clip{k:02d}", f"s{rng.randrange(4)}", f"v{rng.randrange(8)}", rng.choice(["", "rain", "room"]))
         for k in range(n)
     ]
 

@@ -23,8 +23,7 @@ def same(one: PairSample, other: PairSample) -> bool:
     """Equal values, precision and meta."""
     tensors, others = one.tensors(), other.tensors()
     return one.meta == other.meta and all(
-        tensors[name].dtype == others[name].dtype and torch.equal(tensors[name], others[name])
-        for name in tensors
+        tensors[name].dtype == others[name].dtype and torch.equal(tensors[name], others[name]) for name in tensors
     )
 
 
@@ -73,9 +72,7 @@ def test_a_brace_pattern_opens_some_of_the_shards(shard_folder):
     shards = open_shards(f"{shard_folder}/pairs-{{000001..000002}}.tar")
     assert [sample.key for sample in read_all(shards)] == [f"pair{k:04d}" for k in range(6, 18)]
     assert open_shards(f"{shard_folder}/pairs-000003.tar").index.n_samples == 4
-    with pytest.raises(
-        ShardError, match=r"pairs-000004.tar is not in index.json, which lists pairs-000000.tar to "
-    ):
+    with pytest.raises(ShardError, match=r"pairs-000004.tar is not in index.json, which lists pairs-000000.tar to "):
         open_shards(f"{shard_folder}/pairs-{{000003..000004}}.tar")
 
 
@@ -124,20 +121,14 @@ def test_unusable_keys_and_folders_are_refused(tmp_path, make_sample, shard_fold
         write_shards([dotted], tmp_path / "out")
     with pytest.raises(ShardError, match=r"pairs-000000.tar: clip pair0000 is in the set twice"):
         write_shards([make_sample(0), make_sample(0)], tmp_path / "out")
-    with pytest.raises(
-        ShardError, match=r"out: there is no sample to write; make some with data_tools.encode"
-    ):
+    with pytest.raises(ShardError, match=r"out: there is no sample to write; make some with data_tools.encode"):
         write_shards([], tmp_path / "out")
-    with pytest.raises(
-        ShardError, match=r"shards already holds something; remove it or choose another folder"
-    ):
+    with pytest.raises(ShardError, match=r"shards already holds something; remove it or choose another folder"):
         write_shards([make_sample(0)], shard_folder)
 
 
 def test_a_missing_an_empty_or_a_foreign_folder_is_refused(tmp_path):
-    with pytest.raises(
-        ShardError, match=r"shard folder .*nowhere does not exist; give the folder of a shard set"
-    ):
+    with pytest.raises(ShardError, match=r"shard folder .*nowhere does not exist; give the folder of a shard set"):
         open_shards(str(tmp_path / "nowhere"))
     with pytest.raises(ShardError, match=r"shard folder .* is empty; give the folder of a shard set"):
         open_shards(str(tmp_path))
@@ -145,9 +136,7 @@ def test_a_missing_an_empty_or_a_foreign_folder_is_refused(tmp_path):
     with pytest.raises(ShardError, match=r"shard folder .* has no index.json; .*write it with data_tools"):
         open_shards(str(tmp_path))
     (tmp_path / "index.json").write_text("{}")
-    with pytest.raises(
-        ShardError, match=r"index.json is not the index of a shard set \('format'\); write it"
-    ):
+    with pytest.raises(ShardError, match=r"index.json is not the index of a shard set \('format'\); write it"):
         open_shards(str(tmp_path))
 
 
@@ -155,9 +144,7 @@ def test_a_missing_or_shortened_shard_is_refused_before_training(shard_folder):
     path = shard_folder / "pairs-000002.tar"
     content = path.read_bytes()
     path.write_bytes(content[:5000])
-    with pytest.raises(
-        ShardError, match=r"pairs-000002.tar has 5000 bytes, index.json says \d+; copy it again or"
-    ):
+    with pytest.raises(ShardError, match=r"pairs-000002.tar has 5000 bytes, index.json says \d+; copy it again or"):
         open_shards(str(shard_folder))
     path.unlink()
     with pytest.raises(ShardError, match=r"pairs-000002.tar is in index.json but missing; copy it again or"):
@@ -171,9 +158,7 @@ def test_a_corrupt_member_is_named_with_its_shard_and_key(shard_folder):
         start = tar.getmember("pair0003.latents.safetensors").offset_data
     content[start : start + 8] = b"\xff" * 8
     path.write_bytes(content)
-    with pytest.raises(
-        ShardError, match=r"pairs-000000.tar: clip pair0003 cannot be decoded \(.*\); write the"
-    ):
+    with pytest.raises(ShardError, match=r"pairs-000000.tar: clip pair0003 cannot be decoded \(.*\); write the"):
         read_all(open_shards(str(shard_folder)))
 
 
@@ -186,18 +171,14 @@ def test_a_tar_that_ends_early_or_lacks_a_clip_is_named(shard_folder):
     with pytest.raises(ShardError, match=r"pairs-000001.tar cannot be read \(.*\); copy it again or"):
         read_all(shards)
     path.write_bytes((shard_folder / "pairs-000000.tar").read_bytes())
-    with pytest.raises(
-        ShardError, match=r"pairs-000001.tar: clip pair0006 is in index.json but not in the tar"
-    ):
+    with pytest.raises(ShardError, match=r"pairs-000001.tar: clip pair0006 is in index.json but not in the tar"):
         read_all(shards)
 
 
 def test_a_pickle_in_a_tar_is_never_opened(shard_folder, tmp_path):
     path = shard_folder / "pairs-000000.tar"
     shards = open_shards(str(shard_folder))
-    (tmp_path / "evil.pyd").write_bytes(
-        b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR."
-    )
+    (tmp_path / "evil.pyd").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")
     with tarfile.open(path, "a") as tar:
         tar.add(tmp_path / "evil.pyd", "pair0000.pyd")
     assert len(read_all(shards)) == 22

@@ -1,0 +1,25 @@
+"""Run a tool from the command line: bad input ends it with one sentence and exit status 1."""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+
+from jsonargparse import auto_cli
+
+
+def run(tool: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
+    """Run a function with arguments from the command line (or from `arguments`, for tests).
+
+    Required parameters are positional, the others are options, --help shows the function's docstring. An option
+    that is true or false may be given without a value: `--verify`.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    flags = {f"--{name}" for name, value in inspect.signature(tool).parameters.items() if value.default is False}
+    spelt = [
+        f"{word}=true" if word in flags and following not in ("true", "false") else word
+        for word, following in zip(given, [*given[1:], ""], strict=True)
+    ]
+    try:
+        auto_cli(tool, args=spelt, as_positional=True, allow_abbrev=False)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{tool.__name__}: {error}")

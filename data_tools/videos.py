@@ -1,0 +1,51 @@
+"""Find videos and name what is cut from them."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+
+SpeakerFrom = Literal["folder", "file", "none"]
+
+
+def find_videos(source: Path) -> list[Path]:
+    """Return `source` itself, or all videos below it, sorted.
+
+    Raises:
+        ValueError: when there are none.
+    """
+    if source.is_file():
+        return [source]
+    if not source.exists():
+        raise ValueError(f"{source} does not exist; give a video file or a folder of videos")
+    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise ValueError(f"{source} holds no video ({' '.join(sorted(SUFFIXES))}); give another folder")
+    return found
+
+
+def name_videos(sources: Sequence[str]) -> dict[str, str]:
+    """Give every video a name of its own for the keys of its clips: letters, digits, _ and -, at most 60.
+
+    Example:
+        >>> name_videos(["s1/a.mpg", "s1/b.mpg"])
+        {'s1/a.mpg': 's1-a', 's1/b.mpg': 's1-b'}
+    """
+    plain = {
+        source: re.sub(r"[^A-Za-z0-9_]+", "-", source.rpartition(".")[0] or source).strip("-")[:50]
+        for source in sources
+    }
+    uses = Counter(plain.values())
+    return {
+        source: name if name and uses[name] == 1 else f"{name}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+        for source, name in plain.items()
+    }
+
+
+def speaker_of(path: Path, speaker_from: SpeakerFrom) -> str:
+    """Return who talks, going by names: the folder's, the file's, or "" when that is not known."""
+    return {"folder": path.resolve().parent.name, "file": path.stem, "none": ""}[speaker_from]

@@ -1,0 +1,119 @@
+"""Pairs of real files become samples, shards and batches through the real diffusers classes at tiny size."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_tools.cut_clips import cut_clips
+from data_tools.encode_clips import common_length, encode_clips
+from data_tools.inspect_shard import inspect_shard
+from data_tools.manifest import read_rows, write_rows
+from data_tools.pair_clips import pair_clips
+from data_tools.sample_folder import find_samples, read_sample
+from data_tools.write_shards import write_shards
+from idlora_pl.components import load_codecs, load_text
+from idlora_pl.data.datamodule import PairedClips
+from idlora_pl.data.samples import ShardError
+from idlora_pl.media import read_audio, read_clip
+
+
+@pytest.fixture
+def pairs(videos, tmp_path, prompt) -> Path:
+    """Two pairs of 17 frames at 64x64 by one speaker."""
+    cut_clips(str(videos), str(tmp_path / "cut"), size="64", frames=17, clips_per_video=1)
+    pair_clips(str(tmp_path / "cut" / "clips.jsonl"), str(tmp_path / "pairs.jsonl"), prompt=prompt)
+    return tmp_path / "pairs.jsonl"
+
+
+def test_samples_hold_what_the_codecs_and_the_text_encoder_give(pairs, tmp_path, prompt):
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
+    row = read_rows(pairs, ["key"])[0]
+    sample = read_sample(tmp_path / "samples", row["key"])
+    codecs, text = load_codecs("smoke"), load_text("smoke").encode([prompt])
+    clip, (voice, _) = read_clip(tmp_path / row["target"]), read_audio(tmp_path / row["reference"])
+    assert torch.equal(sample.target_video, codecs.encode_video(clip.frames[None])[0].bfloat16())
+    assert torch.equal(sample.target_audio, codecs.encode_audio(clip.waveform[None], 16000, n_tokens=17)[0])
+    assert torch.equal(sample.reference, codecs.encode_audio(voice[None], 16000, n_tokens=17)[0])
+    assert torch.equal(sample.text.video, text.video[0].bfloat16())
+    assert torch.equal(sample.text.mask, text.mask[0].bool())
+    assert sample.target_audio.dtype == torch.float32
+    assert (sample.meta["speaker"], sample.meta["prompt"]) == ("ann", prompt)
+
+
+def test_videos_go_all_the_way_to_batches(pairs, tmp_path, capsys):
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke", reference_duration=0.4)
+    write_shards(str(tmp_path / "samples"), str(tmp_path / "shards"))
+    (batch,) = PairedClips(str(tmp_path / "shards"), batch_size=2, num_workers=0).train_dataloader()
+    assert batch.target_video.shape == (2, 128, 3, 2, 2)
+    assert batch.target_audio.shape == (2, 8, 17, 16)
+    assert batch.reference.shape == (2, 8, 10, 16)
+    inspect_shard(str(tmp_path / "shards"), verify=True, picture=str(tmp_path / "latents.png"))
+    shown = capsys.readouterr().out
+    assert "128 x 3 x 2 x 2" in shown
+    assert "verified: 1 checksums and 2 samples" in shown
+    assert (tmp_path / "latents.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_run_continues_and_other_settings_are_refused(pairs, tmp_path):
+    samples = tmp_path / "samples"
+    encode_clips(str(pairs), str(samples), base="smoke")
+    first, second = find_samples(samples)
+    kept = (samples / f"{first}.latents.safetensors").stat().st_mtime_ns
+    before = (samples / f"{second}.latents.safetensors").read_bytes()
+    (samples / f"{second}.meta.json").unlink()
+    encode_clips(str(pairs), str(samples), base="smoke")
+    assert (samples / f"{first}.latents.safetensors").stat().st_mtime_ns == kept
+    assert (samples / f"{second}.latents.safetensors").read_bytes() == before
+    with pytest.raises(ValueError, match=r"samples was encoded with dtype bfloat16, now it is float32; choose a new"):
+        encode_clips(str(pairs), str(samples), base="smoke", dtype="float32")
+
+
+def test_unusable_pairs_are_listed_with_their_reason(pairs, tmp_path, write_video):
+    rows = read_rows(pairs, ["key"])
+    write_video(tmp_path / "short.mp4", 9)
+    rows.append(rows[0] | {"key": "gone", "target": "nowhere.mp4"})
+    rows.append(rows[0] | {"key": "hasty", "reference": "short.mp4"})
+    rows.append(rows[0] | {"key": "brief", "n_frames": 9})
+    write_rows(pairs, rows)
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke", duration=0.68)
+    rejected = read_rows(tmp_path / "samples" / "rejected.jsonl", ["key", "reason", "detail"])
+    reasons = {row["key"]: row["reason"] for row in rejected}
+    assert reasons == {"gone": "unreadable", "hasty": "reference_too_short", "brief": "too_short"}
+    assert len(find_samples(tmp_path / "samples")) == 2
+
+
+def test_a_list_of_different_lengths_needs_a_duration():
+    rows = [{"n_frames": 73}, {"n_frames": 121}, {"n_frames": 121}]
+    with pytest.raises(ValueError, match=r"\(1 of 73, 2 of 121\); --duration 2.92 uses all"):
+        common_length(rows, None, 25.0)
+    assert common_length(rows, 2.92, 25.0) == 73
+    assert common_length(rows[1:], None, 25.0) == 121
+    with pytest.raises(ValueError, match=r"100 frames at 25 fps are not 8k \+ 1; use --duration 3.88 \(97 frames\)"):
+        common_length(rows, 4.0, 25.0)
+
+
+def test_samples_of_two_lengths_do_not_fit_into_one_set(pairs, tmp_path):
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
+    encode_clips(str(pairs), str(tmp_path / "shorter"), base="smoke", duration=0.36)
+    key = find_samples(tmp_path / "samples")[0]
+    for suffix in ("latents.safetensors", "meta.json"):
+        (tmp_path / "shorter" / f"{key}.{suffix}").replace(tmp_path / "samples" / f"{key}.{suffix}")
+    message = r"has [23] latent frames, shard set has [23]; re-run data_tools.encode_clips with --duration 0.68"
+    with pytest.raises(ShardError, match=message):
+        write_shards(str(tmp_path / "samples"), str(tmp_path / "shards"))
+
+
+def test_a_full_size_base_needs_weights(pairs, tmp_path):
+    with pytest.raises(ValueError, match=r"base 'ltx2-19b' needs weights"):
+        encode_clips(str(pairs), str(tmp_path / "samples"))
+
+
+def test_the_same_samples_and_seed_give_the_same_shards(pairs, tmp_path):
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
+    for name in ("one", "two"):
+        write_shards(str(tmp_path / "samples"), str(tmp_path / name), seed=3)
+    index = (tmp_path / "one" / "index.json").read_text()
+    assert index == (tmp_path / "two" / "index.json").read_text()
+    assert json.loads(index)["codecs"] == "smoke"
