@@ -64,6 +64,11 @@ class ClipScorer:
             metrics.append(EnvironmentAccuracy(environment))
         return cls(metrics)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all scores of a row."""
+        return tuple(name for metric in self._metrics for name in metric.names)
+
     def score(self, clip: Clip, expected: Expected) -> Scores:
         """Score one clip.
 

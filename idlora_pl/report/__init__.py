@@ -3,7 +3,7 @@
 from idlora_pl.report.build import build_table
 from idlora_pl.report.render import to_markdown, to_rich
 from idlora_pl.report.scores import ScoreRow, append_scores, read_scores
-from idlora_pl.report.source import read_table, table_from_scores, table_from_yaml
+from idlora_pl.report.source import located, read_table, table_from_scores, table_from_yaml
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 from idlora_pl.report.write import write_report
 
@@ -15,6 +15,7 @@ __all__ = [
     "Table",
     "append_scores",
     "build_table",
+    "located",
     "read_scores",
     "read_table",
     "table_from_scores",

@@ -46,12 +46,13 @@ def table_from_scores(path: Path | str) -> tuple[Table, list[ScoreRow]]:
     names = row_names(scores)
     columns = [name for name in COLUMNS if name in metric_names(scores)]
     if not columns:
-        raise ValueError(f"{path}: no known metric; it holds {', '.join(metric_names(scores)) or 'none'}")
+        held = ", ".join(metric_names(scores)) or "none"
+        raise ValueError(f"{path} holds {held}, none of {', '.join(COLUMNS)}; name the columns in a table yaml")
     beside = path.with_name("table.json")
     seconds = json.loads(beside.read_text())["seconds"] if beside.is_file() else {}
     paired = [(after, before) for before, after in pairwise(names)]
     table = build_table(scores, names, columns, paired, seconds=seconds, caption=str(path.parent))
-    return table, _located(scores, path.parent)
+    return table, located(scores, path.parent)
 
 
 def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:
@@ -103,7 +104,7 @@ def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, wher
     if wanted not in names and sampling is None:
         raise ValueError(f"{where}: {folder} holds the rows {', '.join(names)}; name one with sampling")
     chosen = [replace(score, row=label) for score in scores if score.row == wanted]
-    return row, _located(chosen, folder)
+    return row, located(chosen, folder)
 
 
 def _run_folder(run: str, runs_dir: Path, where: str) -> Path | None:
@@ -116,7 +117,7 @@ def _run_folder(run: str, runs_dir: Path, where: str) -> Path | None:
     return found[0] if found else None
 
 
-def _located(scores: list[ScoreRow], folder: Path) -> list[ScoreRow]:
+def located(scores: list[ScoreRow], folder: Path) -> list[ScoreRow]:
     """Make the clip paths of scores relative to the current folder instead of to their file."""
     paths = ("clip", "reference")
     return [

@@ -43,11 +43,9 @@ COLUMNS = {
         Column("phoneme_error_rate", "phoneme error rate", "lower"),
         Column("wer", "word error rate", "lower"),
         Column("environment_accuracy", "environment accuracy", "higher"),
-        Column("lse_d", "LSE-D", "lower", 2),
-        Column("lse_c", "LSE-C", "higher", 2),
     )
 }
-"""Columns that are known by name."""
+"""Columns that are known by name, and that a table made from scores alone shows."""
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,12 @@ def test_scores_alone_make_a_table_of_consecutive_pairs(tmp_path: Path) -> None:
     assert read_table(path)[0].to_dict() == table.to_dict()
 
 
+def test_scores_without_a_known_metric_need_a_yaml(tmp_path: Path) -> None:
+    append_scores(tmp_path / "scores.jsonl", [ScoreRow("a1", "ours", "a", scores={"lse_d": 7.0})])
+    with pytest.raises(ValueError, match="holds lse_d, none of speaker_similarity, .*; name the columns in a table"):
+        read_table(tmp_path / "scores.jsonl")
+
+
 def test_the_hash_of_a_run_decides_when_there_are_two(tmp_path: Path) -> None:
     runs = write_runs(tmp_path / "runs")
     (runs / "celebvhq-89abcdef").mkdir()
