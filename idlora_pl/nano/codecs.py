@@ -20,17 +20,23 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from idlora_pl.method.positions import AudioGrid, Geometry, VideoGrid
+from idlora_pl.nano.groups import (
+    HOP,
+    N_FFT,
+    N_MELS,
+    PATCH,
+    STRIDE,
+    audio_groups,
+    frames_from_groups,
+    log_mel_transform,
+    ungroup_frames,
+    video_groups,
+)
 from idlora_pl.nano.world import FRAME_RATE_FPS, FRAME_SIZE, N_FRAMES, SAMPLE_RATE_HZ
 
 ASSETS = Path(__file__).parent / "assets"
-STRIDE = 4
-PATCH = 32
 VIDEO_CHANNELS = 32
 AUDIO_CHANNELS = 64
-_HOP = 160
-_N_FFT = 1024
-_N_MELS = 64
-_FLOOR = 1e-5
 
 
 class Projection(NamedTuple):
@@ -41,31 +47,6 @@ class Projection(NamedTuple):
     scale: Tensor
 
 
-def group_frames(frames: Tensor) -> Tensor:
-    """Group (B, 1 + 4 n, ...) causally into (B, 1 + n, 4, ...); the first frame fills its group alone."""
-    first = frames[:, :1, None].expand(-1, -1, STRIDE, *frames.shape[2:])
-    return torch.cat([first, frames[:, 1:].unflatten(1, (-1, STRIDE))], dim=1)
-
-
-def ungroup_frames(groups: Tensor) -> Tensor:
-    """Undo `group_frames`: (B, 1 + n, 4, ...) to (B, 1 + 4 n, ...), the first group averaged to one frame."""
-    return torch.cat([groups[:, :1].mean(2), groups[:, 1:].flatten(1, 2)], dim=1)
-
-
-def video_groups(frames: Tensor) -> Tensor:
-    """Cut uint8 frames (B, F, 3, 64, 64) into patches (B, T, 2, 2, 4*3*32*32) in [-1, 1]."""
-    pixels = group_frames(frames.float() / 127.5 - 1)
-    patches = pixels.unflatten(-1, (-1, PATCH)).unflatten(-3, (-1, PATCH))
-    return patches.permute(0, 1, 4, 6, 2, 3, 5, 7).flatten(4)
-
-
-def _frames_from_groups(groups: Tensor) -> Tensor:
-    """Undo `video_groups`, rounding to uint8 frames (B, F, 3, H, W)."""
-    patches = groups.unflatten(-1, (STRIDE, 3, PATCH, PATCH)).permute(0, 1, 4, 5, 2, 6, 3, 7)
-    pixels = ungroup_frames(patches.flatten(-2).flatten(-3, -2))
-    return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
 class NanoCodecs(nn.Module):
     """Clip <-> latents of the nano world, with the same methods as `idlora_pl.ltx2.codecs.Codecs`.
 
@@ -73,7 +54,7 @@ class NanoCodecs(nn.Module):
         path: A safetensors file with the two projections; the one shipped with the package by default.
     """
 
-    geometry = Geometry(VideoGrid(FRAME_RATE_FPS, STRIDE, PATCH), AudioGrid(SAMPLE_RATE_HZ, _HOP, STRIDE))
+    geometry = Geometry(VideoGrid(FRAME_RATE_FPS, STRIDE, PATCH), AudioGrid(SAMPLE_RATE_HZ, HOP, STRIDE))
     sample_rate_hz = SAMPLE_RATE_HZ
     audio_channels = 1
     frame_size = (FRAME_SIZE, FRAME_SIZE)
@@ -88,7 +69,6 @@ class NanoCodecs(nn.Module):
             self.register_buffer(f"{name}_basis", basis.float(), persistent=False)
             self.register_buffer(f"{name}_mean", tensors[f"{name}.mean"].float(), persistent=False)
             self.register_buffer(f"{name}_scale", tensors[f"{name}.scale"].float(), persistent=False)
-        self.griffin_lim = torchaudio.transforms.GriffinLim(_N_FFT, 32, _N_FFT, _HOP, power=1.0, rand_init=False)
 
     def _projection(self, name: str) -> Projection:
         return Projection(*(self.get_buffer(f"{name}_{part}") for part in ("basis", "mean", "scale")))
@@ -110,7 +90,7 @@ class NanoCodecs(nn.Module):
         if n_frames < 1 or n_frames % STRIDE != 1 or height % PATCH or width % PATCH or height < 1 or width < 1:
             raise ValueError(
                 f"nano clips have 4n+1 frames and sides that are multiples of 32; got {n_frames} frames of "
-                f"{height}x{width}: cut the clip, e.g. to {max(1, (n_frames - 1) // STRIDE * STRIDE + 1)} frames of 64x64"
+                f"{height}x{width}: cut to {max(1, (n_frames - 1) // STRIDE * STRIDE + 1)} frames, e.g. of 64x64"
             )
         return VIDEO_CHANNELS, (n_frames - 1) // STRIDE + 1, height // PATCH, width // PATCH
 
@@ -125,7 +105,7 @@ class NanoCodecs(nn.Module):
 
     def decode_video(self, latents: Tensor) -> Tensor:
         """Decode latents (B, K, T, rows, columns) to uint8 frames (B, F, 3, H, W)."""
-        return _frames_from_groups(self._decode(latents.permute(0, 2, 3, 4, 1), "video"))
+        return frames_from_groups(self._decode(latents.permute(0, 2, 3, 4, 1), "video"))
 
     def encode_audio(self, waveform: Tensor, sample_rate_hz: int, *, n_tokens: int | None = None) -> Tensor:
         """Encode a waveform (B, channels, S) in [-1, 1] to latents (B, 1, T, K).
@@ -138,7 +118,8 @@ class NanoCodecs(nn.Module):
         Raises:
             ValueError: If the sound is shorter than `n_tokens`.
         """
-        latents = self._encode(audio_groups(waveform, sample_rate_hz), "audio")[:, None]
+        groups = audio_groups(waveform.cpu(), sample_rate_hz).to(self.get_buffer("audio_basis").device)
+        latents = self._encode(groups, "audio")[:, None]
         if n_tokens is None:
             return latents
         if latents.shape[2] < n_tokens:
@@ -150,17 +131,17 @@ class NanoCodecs(nn.Module):
 
     def decode_log_mel(self, latents: Tensor) -> Tensor:
         """Decode latents (B, 1, T, K) to log-mel (B, 1 + 4 (T - 1), 64)."""
-        return ungroup_frames(self._decode(latents[:, 0], "audio").unflatten(-1, (STRIDE, _N_MELS)))
+        return ungroup_frames(self._decode(latents[:, 0], "audio").unflatten(-1, (STRIDE, N_MELS)))
 
     def decode_audio(self, latents: Tensor) -> Tensor:
         """Decode latents (B, 1, T, K) to a waveform (B, 1, T * 640) at 16 kHz through Griffin-Lim."""
         n_samples = round(latents.shape[2] * self.geometry.audio.token_seconds * SAMPLE_RATE_HZ)
-        n_steps = n_samples // _HOP + 1
-        log_mel = self.decode_log_mel(latents).clamp(max=3.0)
+        n_steps = n_samples // HOP + 1
+        log_mel = self.decode_log_mel(latents).cpu().clamp(max=3.0)
         tail = log_mel[:, -1:].expand(-1, n_steps - log_mel.shape[1], -1)
         log_mel = torch.cat([log_mel, tail], dim=1)
         magnitude = self._invert_mel(log_mel.exp().transpose(1, 2))
-        sound = self.griffin_lim(magnitude)[:, :n_samples]
+        sound = griffin_lim()(magnitude)[:, :n_samples]
         return torch.nn.functional.pad(sound, (0, n_samples - sound.shape[1]))[:, None].clamp(-1, 1)
 
     def _invert_mel(self, mel: Tensor) -> Tensor:
@@ -172,27 +153,10 @@ class NanoCodecs(nn.Module):
         return spectrum
 
 
-def audio_groups(waveform: Tensor, sample_rate_hz: int) -> Tensor:
-    """Turn a waveform (B, channels, S) into groups of log-mel (B, T, 4*64); channels are averaged.
-
-    Raises:
-        ValueError: If there are fewer samples than one analysis window.
-    """
-    if waveform.shape[-1] < _N_FFT:
-        raise ValueError(
-            f"waveform has {waveform.shape[-1]} samples; nano needs at least {_N_FFT} (0.064 s): use a longer clip"
-        )
-    mono = torchaudio.functional.resample(waveform.mean(1), sample_rate_hz, SAMPLE_RATE_HZ)
-    mel = log_mel_transform()(mono).clamp(min=_FLOOR).log().transpose(1, 2)
-    return group_frames(mel[:, : (mel.shape[1] - 1) // STRIDE * STRIDE + 1]).flatten(2)
-
-
 @functools.cache
-def log_mel_transform() -> torchaudio.transforms.MelSpectrogram:
-    """Return the magnitude mel transform of LTX-2's audio front end: 16 kHz, window 1024, hop 160, 64 slaney mels."""
-    return torchaudio.transforms.MelSpectrogram(
-        SAMPLE_RATE_HZ, _N_FFT, _N_FFT, _HOP, 0.0, 8000.0, n_mels=_N_MELS, power=1.0, norm="slaney", mel_scale="slaney"
-    )
+def griffin_lim() -> torchaudio.transforms.GriffinLim:
+    """Return what turns a magnitude spectrum into sound; like the mel transform, it stays on the CPU."""
+    return torchaudio.transforms.GriffinLim(N_FFT, 32, N_FFT, HOP, power=1.0, rand_init=False)
 
 
 def fit_projection(groups: Tensor, channels: int) -> dict[str, Tensor]:

@@ -15,8 +15,9 @@ from rich.progress import track
 from torch import Tensor
 
 from idlora_pl.nano.codecs import NanoCodecs
+from idlora_pl.nano.render import render
 from idlora_pl.nano.text import NanoTextEncoder
-from idlora_pl.nano.world import SAMPLE_RATE_HZ, Script, Speaker, render, speaker
+from idlora_pl.nano.world import SAMPLE_RATE_HZ, Script, Speaker, speaker
 
 Item = tuple[int, Script]
 """Seed of the speaker, and what is said."""

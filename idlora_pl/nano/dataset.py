@@ -28,7 +28,8 @@ from idlora_pl.data.shards import write_shards
 from idlora_pl.media import Clip, write_audio, write_clip, write_image
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.nano.corpus import Corpus, Item, build_corpus, split_seed
-from idlora_pl.nano.world import FRAME_RATE_FPS, SAMPLE_RATE_HZ, Script, render, script, speaker
+from idlora_pl.nano.render import render
+from idlora_pl.nano.world import FRAME_RATE_FPS, SAMPLE_RATE_HZ, Script, script, speaker
 
 _SCRIPTS_PER_SPEAKER = 8
 
@@ -82,7 +83,13 @@ def _test_item(folder: Path, who: int, index: int) -> dict[str, Any]:
     write_clip(real, folder / name / "real.mp4", scale=4, generated=False)
     files = {"reference_path": "voice.wav", "first_frame_path": "face.png", "compare_path": "other.wav"}
     paths = {key: f"{name}/{file}" for key, file in (files | {"target_path": "real.mp4"}).items()}
-    about = {"prompt": target.prompt, "output_name": name, "environment": target.environment, "speaker": f"s{who:07d}", "seed": 42 + index}
+    about = {
+        "prompt": target.prompt,
+        "output_name": name,
+        "environment": target.environment,
+        "speaker": f"s{who:07d}",
+        "seed": 42 + index,
+    }
     return about | paths
 
 
@@ -93,7 +100,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--train-speakers", type=int, default=1500)
     parser.add_argument("--validation-speakers", type=int, default=32)
     parser.add_argument("--test-speakers", type=int, default=96)
-    parser.add_argument("--test-split", choices=["validation", "test"], default="test", help="whose speakers are tested")
+    parser.add_argument(
+        "--test-split", choices=["validation", "test"], default="test", help="whose speakers are tested"
+    )
     options = parser.parse_args(arguments)
     if options.output.exists() and any(options.output.iterdir()):
         sys.exit(f"{options.output} already holds something; remove it or choose another folder")

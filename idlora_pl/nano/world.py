@@ -101,25 +101,6 @@ class Script:
         return PromptSections(visual, " ".join(self.words), f"{self.environment} in the background").join()
 
 
-@dataclass(frozen=True)
-class RenderedClips:
-    """A batch of clips with the truth about them.
-
-    Attributes:
-        waveform: (B, 21120) float32 in [-1, 1], 16 kHz.
-        frames: (B, 33, 3, 64, 64) uint8, or (B, 0, 3, 64, 64) when rendered without video.
-        phones: (B, 133) int64: index into `VOWELS` per 10 ms, -1 between words.
-        mouth: (B, 33) float32: how far the mouth is open, 0 to 1, per video frame.
-        environments: (B,) int64: index into `ENVIRONMENTS`.
-    """
-
-    waveform: Tensor
-    frames: Tensor
-    phones: Tensor
-    mouth: Tensor
-    environments: Tensor
-
-
 def speaker(seed: int) -> Speaker:
     """Draw the speaker of a seed.
 
@@ -199,31 +180,3 @@ def word_indices(scripts: Sequence[Script]) -> Tensor:
     """Return the vowel index (B, 4) of each word."""
     names = list(VOWELS)
     return torch.tensor([[names.index(word) for word in item.words] for item in scripts])
-
-
-def render(speakers: Sequence[Speaker], scripts: Sequence[Script], *, video: bool = True) -> RenderedClips:
-    """Render B clips, clip i being speaker i reading script i.
-
-    Args:
-        speakers: B speakers.
-        scripts: B scripts.
-        video: Whether to draw the frames (most of the time goes there).
-
-    Raises:
-        ValueError: If there are not as many scripts as speakers.
-    """
-    from idlora_pl.nano import face, voice
-
-    if len(speakers) != len(scripts):
-        raise ValueError(f"render needs one script a speaker; got {len(speakers)} speakers, {len(scripts)} scripts")
-    frame_times = torch.arange(N_FRAMES) / FRAME_RATE_FPS
-    level, weights, _ = loudness(scripts, frame_times)
-    mouth = level.pow(0.7)
-    widths = torch.tensor(list(MOUTH_WIDTHS.values()))[word_indices(scripts)]
-    frames = torch.zeros(len(speakers), 0, 3, FRAME_SIZE, FRAME_SIZE, dtype=torch.uint8)
-    if video:
-        frames = face.draw(speakers, mouth, (weights * widths[:, None, :]).sum(-1))
-    _, _, spoken = loudness(scripts, torch.arange(N_SAMPLES // 160 + 1) * 0.01)
-    phones = torch.where(spoken < 0, spoken, word_indices(scripts).gather(1, spoken.clamp(min=0)))
-    places = torch.tensor([ENVIRONMENTS.index(item.environment) for item in scripts])
-    return RenderedClips(voice.speak(speakers, scripts), frames, phones, mouth, places)

@@ -14,7 +14,8 @@ from idlora_pl.metrics import Expected, LipSync, Unscorable
 from idlora_pl.metrics.functional import cosine_similarity, transcript_error_rate
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.embedders import Instruments, load_instruments
-from idlora_pl.nano.world import ENVIRONMENTS, SAMPLE_RATE_HZ, RenderedClips, render, script, speaker
+from idlora_pl.nano.render import RenderedClips, render
+from idlora_pl.nano.world import ENVIRONMENTS, SAMPLE_RATE_HZ, script, speaker
 
 N_SPEAKERS = 8
 SCRIPTS = [script(70_000_000 + i) for i in range(2 * N_SPEAKERS)]

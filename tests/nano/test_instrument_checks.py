@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from idlora_pl.nano.instruments.checks import equal_error_rate, expected_words, lip_sync_check, speaker_check
-from idlora_pl.nano.world import render, script, speaker
+from idlora_pl.nano.render import render
+from idlora_pl.nano.world import script, speaker
 
 
 def test_equal_error_rate_by_hand() -> None:

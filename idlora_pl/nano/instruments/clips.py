@@ -12,7 +12,8 @@ from torch import Tensor
 
 from idlora_pl.nano.codecs import NanoCodecs
 from idlora_pl.nano.features import MOUTH, LogMel
-from idlora_pl.nano.world import SAMPLE_RATE_HZ, RenderedClips, render, script, speaker
+from idlora_pl.nano.render import RenderedClips, render
+from idlora_pl.nano.world import SAMPLE_RATE_HZ, script, speaker
 
 _BATCH = 32
 
