@@ -1,4 +1,4 @@
-"""The `idlora` command: Lightning's fit, validate, test and predict, and `idlora table`."""
+"""The `idlora` command: Lightning's fit, validate, test and predict, and the tools score and table."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 from jsonargparse import set_parsing_settings
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from rich.console import Console
 
 from idlora_pl.data.datamodule import PairedClips
+from idlora_pl.nano.embedders import nano_scorer
+from idlora_pl.tools import TOOLS
+from idlora_pl.training.callbacks import ScoreClips, WriteClips
 from idlora_pl.training.module import IDLoRA
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -52,6 +55,41 @@ class IDLoRACLI(LightningCLI):
         parser.link_arguments("model.seed", "data.seed")
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Say which arguments of the trainer's methods are not for the command line."""
+        given_here = {"model", "dataloaders", "datamodule"}
+        fit = {"model", "train_dataloaders", "val_dataloaders", "datamodule"}
+        return {"fit": fit, "validate": given_here, "test": given_here, "predict": given_here | {"return_predictions"}}
+
+    def before_predict(self) -> None:
+        """Write the clips, if no callback of the configuration does."""
+        if not self._has(WriteClips):
+            self._callbacks.append(WriteClips())
+
+    def before_test(self) -> None:
+        """Write the clips and score them, in the nano world without further configuration."""
+        self.before_predict()
+        if self._has(ScoreClips):
+            return
+        if self.model.base != "nano":
+            raise ValueError(
+                "test scores what it generates, and only the nano world comes with scorers: add an "
+                "idlora_pl.training.callbacks.ScoreClips to trainer.callbacks, or use `idlora predict`"
+            )
+        self._callbacks.append(ScoreClips(nano_scorer(), row="test"))
+
+    def predict(self, **settings: Any) -> None:
+        """Generate without keeping the clips in memory."""
+        self.trainer.predict(return_predictions=False, **settings)
+
+    @property
+    def _callbacks(self) -> list[Callback]:
+        return self.trainer.callbacks  # type: ignore[attr-defined]
+
+    def _has(self, kind: type[Callback]) -> bool:
+        return any(isinstance(callback, kind) for callback in self._callbacks)
+
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the trainer with loggers that write into the run's folder."""
         config = self.config[self.subcommand] if self.subcommand else self.config
@@ -79,39 +117,24 @@ def _wandb_reachable() -> bool:
         return False
 
 
-def table_command(arguments: list[str]) -> None:
-    """Print the table of a `scores.jsonl` or of a table yaml, and write its files beside it with --output."""
-    import argparse
-
-    from idlora_pl.report import read_table, to_rich, write_report
-
-    parser = argparse.ArgumentParser(prog="idlora table", description=table_command.__doc__)
-    parser.add_argument("file", type=Path, help="scores.jsonl or experiments/tables/<name>.yaml")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs that a yaml names")
-    parser.add_argument("--output", type=Path, help="folder for table.md, table.json, figure.png and index.html")
-    options = parser.parse_args(arguments)
-    table, scores = read_table(options.file, runs_dir=options.runs)
-    for part in to_rich(table):
-        Console().print(part)
-    if options.output is not None:
-        for path in write_report(table, scores, options.output):
-            Console().print(f"wrote {path}")
-
-
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; bad input ends in one sentence and exit status 2."""
+    """Run the command line; bad input ends in one sentence and a non-zero exit status.
+
+    Args:
+        arguments: For calls from Python; None takes those of the process.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_float32_matmul_precision("high")
     try:
-        if given[:1] == ["table"]:
-            table_command(given[1:])
+        if given and given[0] in TOOLS:
+            TOOLS[given[0]](given[1:])
         else:
             set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
             IDLoRACLI(
                 IDLoRA,
                 PairedClips,
-                args=given,
+                args=arguments,
                 parser_kwargs={"parser_mode": "omegaconf+"},
                 save_config_callback=SaveRunConfig,
                 auto_configure_optimizers=False,

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from idlora_pl.ltx2.codecs import Codecs
+from idlora_pl.ltx2.lora import load_adapter
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.ltx2.text import TextEncoder
 from idlora_pl.ltx2.transformer import LTX2
+from idlora_pl.method.in_context import InContext
 from idlora_pl.method.positions import Geometry
 from idlora_pl.method.tokens import TextContext, TextFeatures
 from idlora_pl.nano.codecs import ASSETS, NanoCodecs
@@ -114,13 +116,33 @@ def load_codecs(base: PresetName, weights: str | Path | None = None) -> ClipCode
     return Codecs.from_pretrained(_required(base, weights))
 
 
-def load_text(base: PresetName, weights: str | Path | None = None, *, with_language_model: bool = True) -> PromptEncoder:
+def load_text(
+    base: PresetName, weights: str | Path | None = None, *, with_language_model: bool = True
+) -> PromptEncoder:
     """Load the text encoder of a base model alone; training on stored features needs no language model."""
     if base == "nano":
         return NanoTextEncoder()
     if base == "smoke" and weights is None:
         return TextEncoder.from_preset("smoke")
     return TextEncoder.from_pretrained(_required(base, weights), with_language_model=with_language_model)
+
+
+def attach_adapter(model: LTX2, path: str | Path, in_context: InContext | None = None) -> InContext:
+    """Attach an adapter file to a model; return the in-context recipe that the file tells.
+
+    Args:
+        model: The transformer, without an adapter.
+        path: A safetensors file.
+        in_context: The recipe of a file that tells none, such as the authors' files.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it does not fit the model, or tells no recipe and none is given.
+    """
+    metadata = load_adapter(model, path)
+    if in_context is not None and not any(name.startswith("in_context.") for name in metadata):
+        return in_context
+    return InContext.from_metadata(metadata)
 
 
 def _required(base: str, weights: str | Path | None) -> Path:

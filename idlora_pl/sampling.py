@@ -26,6 +26,7 @@ class Sampling:
         perturbed_scale: Spatio-temporal guidance at the preset's block; 0 is off.
         modality_scale: Modality guidance; 1 is off.
         negative_prompt: Text of the weaker twin of text guidance.
+        with_reference: Whether the voice is given; False is the table's row without a reference.
         batch_size: Clips sampled at once; it never changes a clip by more than float rounding.
         seed: Clip i of a list uses seed + i.
     """
@@ -40,6 +41,7 @@ class Sampling:
     perturbed_scale: float = 1.0
     modality_scale: float = 3.0
     negative_prompt: str = NEGATIVE_PROMPT
+    with_reference: bool = True
     batch_size: int = 1
     seed: int = 42
 

@@ -40,7 +40,7 @@ class PairedClips(LightningDataModule):
         Args:
             shards: folder of a shard set, or a brace pattern such as "data/pairs-{000000..000007}.tar".
             val_shards: the same for held-out pairs; None validates nothing.
-            prompts: prompt file for `predict`; see `idlora_pl.data.prompts`.
+            prompts: prompt file for `predict` and `test`; see `idlora_pl.data.prompts`.
             batch_size: pairs per step and process.
             num_workers: reading processes; 0 reads in the training process.
             shuffle_buffer: samples that each worker holds to draw from (about 9 MB each at full size);
@@ -64,13 +64,20 @@ class PairedClips(LightningDataModule):
         """What the training shards hold."""
         return self._shard_set(self._needed("shards", self.shards)).index
 
+    @property
+    def indices(self) -> dict[str, ShardIndex]:
+        """What the shard sets that `setup` has opened hold, by their place."""
+        return {name: found.index for name, found in self._open.items()}
+
     def setup(self, stage: str | None = None) -> None:
-        """Open the shard sets, so that a missing one is noticed before the model is built."""
-        if stage == "predict":
+        """Open the shard sets or the prompt file, so that a missing one is noticed before anything runs."""
+        if stage in ("predict", "test"):
             self._entries = read_prompts(self._needed("prompts", self.prompts))
             return
-        if stage != "validate":
-            self._shard_set(self._needed("shards", self.shards))
+        if stage == "validate":
+            self._shard_set(self._needed("val_shards", self.val_shards))
+            return
+        self._shard_set(self._needed("shards", self.shards))
         if self.val_shards is not None:
             self._shard_set(self.val_shards)
 
@@ -94,6 +101,10 @@ class PairedClips(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Return the loader of prompt entries, `batch_size` at a time."""
         return prompt_loader(self._entries, self.batch_size)
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Return the same loader: a test generates the entries and scores them."""
+        return self.predict_dataloader()
 
     @staticmethod
     def _needed(name: str, value: str | None) -> str:

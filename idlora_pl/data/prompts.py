@@ -65,16 +65,16 @@ def _entry(item: object, index: int, path: Path, seed: int) -> dict[str, Any]:
         split_prompt(item["prompt"])
     except ValueError as error:
         raise PromptError(f"{where}: {error}") from error
-    entry = {name: item.get(name) for name in KNOWN}
+    entry: dict[str, Any] = {name: item.get(name) for name in KNOWN}
     entry["output_name"] = Path(str(entry["output_name"] or f"{index:04d}")).name.removesuffix(".mp4")
-    entry["seed"] = seed + index if entry["seed"] is None else int(entry["seed"])
+    entry["seed"] = seed + index if entry["seed"] is None else entry["seed"]
+    if not isinstance(entry["seed"], int):
+        raise PromptError(f"{where} has seed {entry['seed']!r}; write a whole number")
     for name in PATHS:
         if entry[name] is not None:
-            located = path.parent / entry[name]
+            located = path.parent / str(entry[name])
             if not located.is_file():
-                raise PromptError(
-                    f"{where}: {name} '{entry[name]}' does not exist (looked at {located}); correct it"
-                )
+                raise PromptError(f"{where}: {name} '{entry[name]}' does not exist (looked at {located}); correct it")
             entry[name] = str(located)
     return entry
 

@@ -42,6 +42,22 @@ class TextContext:
     audio: Tensor
     mask: Tensor | None = None
 
+    def expand(self, batch: int) -> "TextContext":
+        """The one prompt of this context (B = 1) for a whole batch."""
+        mask = None if self.mask is None else self.mask.expand(batch, -1)
+        return TextContext(self.video.expand(batch, -1, -1), self.audio.expand(batch, -1, -1), mask)
+
+    def replaced(self, chosen: Tensor, other: "TextContext") -> "TextContext":
+        """This context with the samples that are True in chosen (B,) taken from another one (B or 1)."""
+        pick, mask = chosen[:, None, None], None
+        if self.mask is not None or other.mask is not None:
+            mask = torch.where(chosen[:, None], other._full_mask(), self._full_mask())
+        video = torch.where(pick, other.video.to(self.video), self.video)
+        return TextContext(video, torch.where(pick, other.audio.to(self.audio), self.audio), mask)
+
+    def _full_mask(self) -> Tensor:
+        return torch.ones_like(self.video[..., 0], dtype=torch.bool) if self.mask is None else self.mask
+
 
 @dataclass(frozen=True)
 class Tokens:

@@ -156,3 +156,12 @@ def load_instruments(path: Path | str | None = None) -> Instruments:
         raise ValueError(f"{path}: {len(wrong)} tensors do not fit the networks, first {wrong[0]}; {remake}")
     instruments.load_state_dict(found, strict=False)
     return instruments.eval().requires_grad_(False)
+
+
+def nano_scorer(instruments: str | None = None) -> ClipScorer:
+    """Return what scores clips of the nano world; for `class_path` in a yaml.
+
+    Args:
+        instruments: File of trained instruments; the one of the package by default.
+    """
+    return load_instruments(instruments).scorer()

@@ -18,6 +18,7 @@ from idlora_pl.nano.world import FRAME_RATE_FPS, N_FRAMES
 
 N_AUDIO = round(N_FRAMES / FRAME_RATE_FPS / 0.04)
 Batch = tuple[Tensor, Tensor, Tensor]
+Pair = tuple[Tensor, Tensor]
 
 
 class BasePretraining(L.LightningModule):
@@ -29,6 +30,8 @@ class BasePretraining(L.LightningModule):
         text_dropout: Probability that a sample's prompt is replaced by the null text.
     """
 
+    null: Tensor
+
     def __init__(self, steps: int, first_frame_p: float = 0.5, text_dropout: float = 0.1) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -37,6 +40,12 @@ class BasePretraining(L.LightningModule):
         self.average.requires_grad_(False)
         self.steps, self.first_frame_p, self.text_dropout = steps, first_frame_p, text_dropout
         self.register_buffer("null", NanoTextEncoder().encode([""]).video, persistent=False)
+
+    @property
+    def averaged(self) -> LTX2:
+        """The model with averaged weights, which is the one to keep."""
+        assert isinstance(self.average.module, LTX2)
+        return self.average.module
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Muon for the matrices of the blocks, AdamW for everything else."""
@@ -47,16 +56,16 @@ class BasePretraining(L.LightningModule):
         others = [weight for name, weight in self.model.named_parameters() if name not in blocks]
         return [StackedMuon(matrices, lr=0.01), torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.98))]
 
-    def losses(self, model: torch.nn.Module, batch: Batch, sigma: Tensor, noise: tuple[Tensor, Tensor]) -> Batch:
+    def losses(self, model: torch.nn.Module, batch: Batch, sigma: Tensor, noise: Pair) -> Pair:
         """Return the video and the audio loss of a batch at given noise levels (B,) and noise tokens."""
         video, audio, text = batch
         targets = patchify_video(video), patchify_audio(audio)
         first = torch.rand(len(video), device=self.device) < self.first_frame_p
         grids = self.model.geometry
+        frames, rows, columns = video.shape[-3:]
+        shape = (frames, rows, columns)
         av = AVSequence(
-            video_tokens(
-                targets[0], noise[0], sigma, shape=tuple(video.shape[-3:]), first_frame=first, grid=grids.video
-            ),
+            video_tokens(targets[0], noise[0], sigma, shape=shape, first_frame=first, grid=grids.video),
             audio_tokens(targets[1], noise[1], sigma, grid=grids.audio),
             TextContext(text, text),
         )
@@ -76,6 +85,7 @@ class BasePretraining(L.LightningModule):
         noise = torch.randn_like(patchify_video(video)), torch.randn_like(patchify_audio(audio))
         loss_video, loss_audio = self.losses(self.model, (video, audio, text), sigma, noise)
         optimisers = self.optimizers()
+        assert isinstance(optimisers, list)
         for optimiser, peak in zip(optimisers, (0.01, 2e-3), strict=True):
             optimiser.zero_grad()
             for group in optimiser.param_groups:
@@ -99,6 +109,6 @@ class BasePretraining(L.LightningModule):
         noise = torch.randn_like(patchify_video(batch[0])), torch.randn_like(patchify_audio(batch[1]))
         for level in (0.1, 0.3, 0.5, 0.7, 0.9):
             sigma = torch.full((len(batch[0]),), level)
-            video, audio = self.losses(self.average.module, batch, sigma, noise)
+            video, audio = self.losses(self.averaged, batch, sigma, noise)
             found[f"video@{level}"], found[f"audio@{level}"] = round(float(video), 4), round(float(audio), 4)
         return found

@@ -55,6 +55,7 @@ class StackedMuon(torch.optim.Optimizer):
         updates = []
         for weight in weights:
             velocity = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+            assert weight.grad is not None  # `step` has left out weights without a gradient
             velocity.lerp_(weight.grad, 1 - group["momentum"])
             updates.append(torch.lerp(weight.grad, velocity, group["momentum"]))
         scale = 0.2 * max(weights[0].shape) ** 0.5

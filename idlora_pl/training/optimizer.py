@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 
@@ -30,7 +31,7 @@ class AdamW:
     state_bits: Literal["auto", "8", "32"] = "auto"
 
 
-def build_optimizer(settings: AdamW, weights: Iterable[Tensor], steps: int) -> dict[str, Any]:
+def build_optimizer(settings: AdamW, weights: Iterable[Tensor], steps: int) -> OptimizerLRSchedulerConfig:
     """Build the optimiser and its schedule in the form that Lightning takes.
 
     Args:

@@ -1,0 +1,39 @@
+"""Whether a shard set was made for the base model that is trained on it."""
+
+from __future__ import annotations
+
+from idlora_pl.data.index import ShardIndex
+from idlora_pl.data.samples import ShardError
+from idlora_pl.ltx2.presets import Preset
+
+_AGAIN = "encode the clips again with data_tools.encode_clips"
+
+
+def refuse_other_base(index: ShardIndex, name: str, preset: Preset) -> None:
+    """Raise ShardError when the latents of a shard set are not those that a base model reads.
+
+    Args:
+        index: Of the shard set.
+        name: Where it is, for the message.
+        preset: The base model.
+    """
+    if index.codecs not in ("", preset.name):
+        raise ShardError(
+            f"{name} was encoded for base '{index.codecs}', model.base is '{preset.name}'; "
+            f"{_AGAIN} --base {preset.name}, or set model.base to {index.codecs}"
+        )
+    video, audio = index.shapes["target_video"], index.shapes["target_audio"]
+    found = video[0], audio[0] * audio[2]
+    if found != preset.token_channels:
+        raise ShardError(
+            f"{name} has tokens of {found[0]} video and {found[1]} audio channels, base '{preset.name}' has "
+            f"{preset.token_channels[0]} and {preset.token_channels[1]}; {_AGAIN} --base {preset.name}"
+        )
+    grid = preset.geometry
+    n_frames = (video[1] - 1) * grid.video.temporal_stride + 1
+    duration_s = n_frames / grid.video.frame_rate_fps
+    needed = grid.audio.n_tokens(duration_s)
+    if audio[1] != needed:
+        raise ShardError(
+            f"{name} has {audio[1]} audio tokens, {n_frames} frames need {needed}; {_AGAIN} --duration {duration_s:g}"
+        )
