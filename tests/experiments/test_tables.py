@@ -1,0 +1,30 @@
+"""Table files: each can be read, and the demo's table finds what the demo writes."""
+
+from pathlib import Path
+
+import pytest
+
+from idlora_pl.report import ScoreRow, append_scores, table_from_yaml
+
+TABLES = Path(__file__).parents[2] / "experiments/tables"
+
+
+@pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_table_without_runs_has_all_its_rows_missing(path: Path, tmp_path: Path) -> None:
+    table, scores = table_from_yaml(path, tmp_path)
+    assert scores == []
+    assert all(table.is_missing(row) for row in table.rows if row.quoted is None)
+    assert table.comparisons
+
+
+def test_the_nano_table_is_filled_by_the_rows_of_the_demo(tmp_path: Path) -> None:
+    from experiments.demo import METRICS, PAIRED, ROWS
+
+    for number, row in enumerate(ROWS):
+        values = dict.fromkeys(METRICS, 0.1 * number)
+        append_scores(tmp_path / "demo/scores.jsonl", [ScoreRow(f"{s}1", row, s, 42, values) for s in "ab"])
+    table, _ = table_from_yaml(TABLES / "nano_ablation.yaml", tmp_path)
+    assert [row.label for row in table.rows] == list(ROWS)
+    assert [column.metric for column in table.columns] == list(METRICS)
+    assert [(one.a, one.b) for one in table.comparisons[:: len(METRICS)]] == list(PAIRED)
+    assert table.cell("negative", "lip_sync").mean == pytest.approx(0.2)
