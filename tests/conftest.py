@@ -1,6 +1,7 @@
 """Fixtures of the whole suite: seeds, the smoke model, and sequences that fit it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import idlora_pl
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.positions import Geometry
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
+from idlora_pl.nano.dataset import write_pairs, write_test_items
 
 # Timings on shared cores vary too much for a deadline; the same examples every time keep failures repeatable.
 settings.register_profile("suite", deadline=None, derandomize=True)
@@ -53,3 +55,19 @@ def make_sequence() -> Callable[..., AVSequence]:
         return (recipe or InContext()).assemble(video, audio, text, reference, geometry.audio)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def nano_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny data set of the nano world: train/ (12 pairs), validation/ (4 pairs) and test/prompts.json (2 items)."""
+    folder = tmp_path_factory.mktemp("nano") / "data"
+    write_pairs(folder / "train", "train", 6)
+    write_pairs(folder / "validation", "validation", 2)
+    write_test_items(folder / "test", "test", 2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nano_prompt() -> str:
+    """A prompt that the nano world can say."""
+    return "[VISUAL]: A person talks. [SPEECH]: aa ee oo er [SOUNDS]: steady rain in the background"

@@ -1,0 +1,42 @@
+"""Draws of training: per sample, with the right frequency, and a function of seed and place alone."""
+
+from dataclasses import astuple
+
+import torch
+
+from idlora_pl.data.samples import PairBatch
+from idlora_pl.method.tokens import TextFeatures
+from idlora_pl.training.noise import draw_noise, generator_at
+
+
+def blank(batch: int) -> PairBatch:
+    text = TextFeatures(torch.zeros(batch, 1, 1), torch.zeros(batch, 1, 1), torch.ones(batch, 1, dtype=torch.bool))
+    return PairBatch(torch.zeros(batch, 3, 2, 2, 2), torch.zeros(batch, 2, 5, 4), torch.zeros(0), text, [{}] * batch)
+
+
+def test_a_place_always_draws_the_same():
+    first, again = (draw_noise(blank(3), 0.5, generator_at(42, 1, 7, 0)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(astuple(first), astuple(again), strict=True))
+
+
+def test_seed_epoch_batch_and_rank_each_change_the_draws():
+    places = [(42, 0, 0, 0), (43, 0, 0, 0), (42, 1, 0, 0), (42, 0, 1, 0), (42, 0, 0, 1)]
+    sigmas = {float(draw_noise(blank(1), 0.5, generator_at(*place)).sigma) for place in places}
+    assert len(sigmas) == len(places)
+
+
+def test_noise_has_the_shapes_of_the_tokens():
+    noise = draw_noise(blank(3), 0.5, generator_at(0))
+    assert noise.video.shape == (3, 8, 3)
+    assert noise.audio.shape == (3, 5, 8)
+    assert noise.sigma.shape == noise.first_frame.shape == (3,)
+    assert ((noise.sigma > 0) & (noise.sigma < 1)).all()
+
+
+def test_the_first_frame_coin_falls_per_sample_with_its_probability():
+    coins = draw_noise(blank(2000), 0.9, generator_at(0)).first_frame
+    # standard deviation of the mean: 0.0067
+    assert abs(coins.float().mean() - 0.9) < 0.02
+    assert 0 < draw_noise(blank(64), 0.5, generator_at(0)).first_frame.sum() < 64
+    assert draw_noise(blank(64), 1.0, generator_at(0)).first_frame.all()
+    assert not draw_noise(blank(64), 0.0, generator_at(0)).first_frame.any()
