@@ -110,24 +110,24 @@ class IDLoRAPipeline:
         for group in alike(requests):
             for start in range(0, len(group), self.sampling.batch_size):
                 part = group[start : start + self.sampling.batch_size]
-                made = self._generate([requests[index] for index in part], on_step)
+                made = self._decode(self.sample([requests[index] for index in part], on_step))
                 clips.update(zip(part, made, strict=True))
         return [clips[index] for index in range(len(requests))]
 
     @torch.no_grad()
-    def _generate(self, requests: Sequence[Request], on_step: OnStep | None) -> list[Clip]:
+    def sample(self, requests: Sequence[Request], on_step: OnStep | None = None) -> AVSequence:
+        """Sample the latents of B requests that `sequence` can take together."""
         set_up, start = self.sampling, self.sequence(requests)
         negative = None
         if set(set_up.text_scale) != {1.0}:
             negative = self._context([set_up.negative_prompt]).expand(len(requests))
         terms = set_up.guidance(self.model.preset.stg_block)
-        end = sample_euler(
+        return sample_euler(
             lambda av, sigma: guided(self.model, av, sigma, terms, negative),
             start,
             sigmas(set_up.steps, set_up.shift_tokens or start.video.n_tokens),
             None if on_step is None else lambda step, _: on_step(step, set_up.steps),
         )
-        return self._decode(end)
 
     @torch.no_grad()
     def sequence(self, requests: Sequence[Request]) -> AVSequence:
@@ -190,6 +190,7 @@ class IDLoRAPipeline:
         latents = [self.codecs.encode_audio(sound[None].to(self._device), rate) for sound, rate in voices]
         return patchify_audio(torch.cat(latents))
 
+    @torch.no_grad()
     def _decode(self, av: AVSequence) -> list[Clip]:
         video = unpatchify_video(av.video.latents, self._grid).float()
         audio = unpatchify_audio(av.audio.target().latents, self.codecs.audio_channels).float()

@@ -27,7 +27,7 @@ class Sampling:
         modality_scale: Modality guidance; 1 is off.
         negative_prompt: Text of the weaker twin of text guidance.
         with_reference: Whether the voice is given; False is the table's row without a reference.
-        batch_size: Clips sampled at once; it never changes a clip by more than float rounding.
+        batch_size: Clips sampled at once; it changes the latents of a clip by float rounding only.
         seed: Clip i of a list uses seed + i.
     """
 

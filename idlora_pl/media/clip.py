@@ -3,7 +3,7 @@
 Letters: F frames, H W pixels, S audio samples.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,3 +59,7 @@ class Clip:
     def duration_s(self) -> float:
         """Length of the picture in seconds."""
         return self.frames.shape[0] / self.frame_rate_fps
+
+    def to(self, device: torch.device | str) -> "Clip":
+        """The same clip on another device; Lightning asks for it when it collects predictions."""
+        return replace(self, frames=self.frames.to(device), waveform=self.waveform.to(device))

@@ -1,0 +1,73 @@
+"""Adapters are saved with their recipe; clips of a run are written, scored and logged."""
+
+import csv
+
+import pytest
+from lightning.pytorch.loggers import CSVLogger
+from safetensors import safe_open
+
+from idlora_pl.media import read_clip, read_metadata
+from idlora_pl.method.in_context import InContext
+from idlora_pl.nano.embedders import nano_scorer
+from idlora_pl.pipeline import IDLoRAPipeline
+from idlora_pl.report import ScoreRow, read_scores
+from idlora_pl.training.callbacks import SampleClips, SaveAdapter, ScoreClips, WriteClips, means
+
+
+def test_a_saved_adapter_gives_the_recipe_back(make_module, make_trainer, make_data, tmp_path):
+    recipe = InContext(placement="shared", video_sees_reference=True)
+    trainer = make_trainer(max_steps=1, callbacks=[SaveAdapter()], enable_checkpointing=False)
+    trainer.fit(make_module(in_context=recipe), datamodule=make_data())
+    path = tmp_path / "adapter.safetensors"
+    assert IDLoRAPipeline.from_pretrained("nano", adapter=path).in_context == recipe
+    assert make_module(adapter=str(path)).in_context == recipe
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+    assert (about["base_model"], about["rank"], about["steps"], about["seed"]) == ("nano", "2", "1", "42")
+
+
+def test_clips_are_sampled_written_scored_and_logged_during_training(
+    make_module, make_trainer, make_data, nano_data, tmp_path
+):
+    callbacks = [SampleClips(str(nano_data / "test/prompts.json"), scale=2), ScoreClips(nano_scorer())]
+    trainer = make_trainer(
+        max_steps=2,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        logger=CSVLogger(tmp_path, name=None, version=""),
+        val_check_interval=2,
+    )
+    trainer.fit(make_module(), datamodule=make_data(val_shards=str(nano_data / "validation")))
+
+    clip = read_clip(tmp_path / "samples/step-000002/item-0001.mp4")
+    assert clip.frames.shape == (33, 3, 128, 128)
+    assert clip.waveform.shape[1] > 0
+    rows = read_scores(tmp_path / "scores.jsonl")
+    assert [(row.key, row.row) for row in rows] == [("item-0000", "step-000002"), ("item-0001", "step-000002")]
+    assert {"speaker_similarity", "lip_sync", "phoneme_error_rate", "environment_accuracy"} <= rows[0].scores.keys()
+    assert (tmp_path / rows[0].notes["clip"]).is_file()
+    with open(tmp_path / "metrics.csv") as file:
+        logged = {name for line in csv.DictReader(file) for name, value in line.items() if value}
+    assert {"val/speaker_similarity/n_scored", "val/loss", "val/video@0.5"} <= logged
+
+
+@pytest.mark.parametrize("stage", ["predict", "test"])
+def test_generated_clips_are_written_with_a_label_and_scored(
+    make_module, make_trainer, make_data, nano_data, tmp_path, stage
+):
+    callbacks = [WriteClips(), ScoreClips(nano_scorer(), row="negative")]
+    trainer = make_trainer(callbacks=callbacks, enable_checkpointing=False)
+    data = make_data(shards=None, prompts=str(nano_data / "test/prompts.json"))
+    getattr(trainer, stage)(make_module(use_adapter=False), datamodule=data)
+    about = read_metadata(tmp_path / "clips/item-0000.mp4")
+    assert "AI-generated" in " ".join(about.values())
+    assert [row.row for row in read_scores(tmp_path / "scores.jsonl")] == ["negative", "negative"]
+    if stage == "test":
+        assert trainer.callback_metrics["test/lip_sync/n_scored"] == 2
+
+
+def test_means_are_over_the_clips_that_have_a_score():
+    scores = [{"a": 1.0, "b": None}, {"a": 3.0, "b": None}, {"a": None, "b": None}]
+    reason = {"a": "silent", "b": "silent"}
+    rows = [ScoreRow(str(k), "row", "s", scores=score, reasons=reason) for k, score in enumerate(scores)]
+    assert means(rows, "val") == {"val/a/n_scored": 2.0, "val/a": 2.0, "val/b/n_scored": 0.0}
