@@ -34,7 +34,7 @@ def write_audio(waveform: Tensor, path: str | os.PathLike[str], sample_rate_hz: 
     if waveform.ndim != 2 or waveform.shape[0] not in (1, 2) or waveform.shape[1] == 0:
         raise ValueError(f"waveform must be (1 or 2, S) with S > 0; got {tuple(waveform.shape)}; mix it down first")
     layout = "mono" if len(waveform) == 1 else "stereo"
-    whole = (waveform.clamp(-1, 1) * 32767).round().short()
+    whole = (waveform * 32768).round().clamp(-32768, 32767).short()
     with _appearing(Path(path), "wav") as container:
         stream = container.add_stream("pcm_s16le", rate=sample_rate_hz, layout=layout)
         frame = AudioFrame.from_ndarray(whole.T.reshape(1, -1).contiguous().numpy(), format="s16", layout=layout)
