@@ -20,6 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from idlora_pl import tools
 from idlora_pl.report import Row, build_table, located, read_scores, to_rich, write_report
 
 HERE = Path(__file__).parent
@@ -145,14 +146,13 @@ def sampling_jobs(output: Path, size: Size) -> list[Job]:
     }
     jobs = []
     for row, (overlay, options) in rows.items():
-        folder = output / "clips" / row
+        run = output / "sampling" / row
         options = options | {
-            "run": output / "sampling" / row, "data.prompts": output / "data/test/prompts.json",
+            "run": run, "data.prompts": output / "data/test/prompts.json",
             "data.batch_size": 16, "trainer.enable_progress_bar": "false",
         }  # fmt: skip
-        writer = f"--trainer.callbacks=[{{class_path: idlora_pl.training.callbacks.WriteClips, init_args: {{folder: {folder.resolve()}, scale: 4}}}}]"
-        command = ["predict", "-c", str(HERE / "nano.yaml"), *overlay, *_flags(options), writer]
-        jobs.append(Job(f"sampling {row}", command, size.test_speakers, folder))
+        command = ["predict", "-c", str(HERE / "nano.yaml"), *overlay, *_flags(options)]
+        jobs.append(Job(f"sampling {row}", command, size.test_speakers, run / "clips"))
     return jobs
 
 
@@ -187,16 +187,17 @@ def main() -> None:
         run_jobs(sampling_jobs(output, size), output / "logs")
     with phase("scoring"):
         for row in ROWS:
-            clips = [] if row == "real" else ["--clips", str(output / "clips" / row)]
+            clips = [] if row == "real" else ["--clips", str(output / "sampling" / row / "clips")]
             common = [str(output / "data/test/prompts.json"), "--row", row, "--scores", str(output / "scores.jsonl")]
-            subprocess.run([sys.executable, "-m", "idlora_pl.cli", "score", *common, *clips], check=True)
+            tools.score([*common, *clips])
     report(output, size, seconds)
 
 
 def report(output: Path, size: Size, seconds: dict[str, float]) -> None:
     """Build, print and write the table."""
     scores = read_scores(output / "scores.jsonl")
-    caption = f"nano world, {size.test_speakers} unseen speakers, LoRA of {size.steps} steps on {size.train_speakers} speakers"
+    trained = f"LoRA of {size.steps} steps on {size.train_speakers} speakers"
+    caption = f"nano world, {size.test_speakers} unseen speakers, {trained}"
     table = build_table(scores, [Row(name) for name in ROWS], METRICS, PAIRED, seconds=seconds, caption=caption)
     rows = located(scores, output)
     console = Console()
