@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from jsonargparse import set_parsing_settings
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 
+from idlora_pl.arguments import OneLineParser
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.nano.embedders import nano_scorer
 from idlora_pl.tools import TOOLS
@@ -32,14 +36,25 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 }
 """Of the released configs where they say something; the rest is what a long run on one device wants."""
 
+DESCRIPTION = (
+    "Train ID-LoRA, sample with it, score and tabulate. Two tools have a --help of their own: `idlora score` "
+    "(a folder of clips) and `idlora table` (a scores.jsonl)."
+)
+
+WANDB = ("api.wandb.ai", 443)
+
+RESULTS = ("adapter.safetensors", "checkpoints")
+"""What a training run leaves in its folder and must not lose to another run."""
+
 
 class SaveRunConfig(SaveConfigCallback):
-    """Save the resolved config: `config.yaml` of a training run, never overwritten, and e.g. `predict.yaml`."""
+    """Save the resolved config: `config.yaml` of a training run, `predict.yaml` and so on beside it."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Choose the name by what is run, then save."""
+        self.overwrite = True
         if stage != "fit":
-            self.config_filename, self.overwrite = f"{stage}.yaml", True
+            self.config_filename = f"{TrainerFn(stage).value}.yaml"
         super().setup(trainer, pl_module, stage)
 
 
@@ -94,15 +109,33 @@ class IDLoRACLI(LightningCLI):
         """Build the trainer with loggers that write into the run's folder."""
         config = self.config[self.subcommand] if self.subcommand else self.config
         if self.subcommand == "fit" and config.trainer.logger in (None, True):
-            kwargs["logger"] = loggers(config.run, use_wandb=config.wandb, project=config.project)
+            part = f"resumed-{Path(config.ckpt_path).stem}" if config.ckpt_path else ""
+            if not part:
+                refuse_finished(Path(config.run))
+            kwargs["logger"] = loggers(config.run, part, use_wandb=config.wandb, project=config.project)
         elif config.trainer.logger is None:
             kwargs["logger"] = False
         return super().instantiate_trainer(**kwargs)
 
 
-def loggers(run: str, *, use_wandb: bool, project: str) -> list[CSVLogger | WandbLogger]:
-    """Return the CSV logger and, when asked for, W&B, offline if its server cannot be reached within a second."""
-    found: list[CSVLogger | WandbLogger] = [CSVLogger(run, name=None, version="", flush_logs_every_n_steps=10)]
+def refuse_finished(folder: Path) -> None:
+    """Raise ValueError when a new run would replace an earlier one; the CSV logger deletes what it finds."""
+    if any((folder / name).exists() for name in RESULTS):
+        raise ValueError(
+            f"{folder} holds an earlier run; give --run another folder, or continue that run with --ckpt_path"
+        )
+
+
+def loggers(run: str, part: str, *, use_wandb: bool, project: str) -> list[CSVLogger | WandbLogger]:
+    """Return the CSV logger and, when asked for, W&B, offline if its server cannot be reached within a second.
+
+    Args:
+        run: Folder of the run.
+        part: Folder inside it for `metrics.csv` and `config.yaml` of a resumed run, which would replace the first.
+        use_wandb: Whether to log to W&B, too.
+        project: W&B project.
+    """
+    found: list[CSVLogger | WandbLogger] = [CSVLogger(run, name=None, version=part, flush_logs_every_n_steps=10)]
     if use_wandb:
         Path(run).mkdir(parents=True, exist_ok=True)
         found.append(WandbLogger(name=Path(run).name, project=project, save_dir=run, offline=not _wandb_reachable()))
@@ -111,7 +144,7 @@ def loggers(run: str, *, use_wandb: bool, project: str) -> list[CSVLogger | Wand
 
 def _wandb_reachable() -> bool:
     try:
-        with socket.create_connection(("api.wandb.ai", 443), timeout=1.0):
+        with socket.create_connection(WANDB, timeout=1.0):
             return True
     except OSError:
         return False
@@ -125,7 +158,12 @@ def main(arguments: list[str] | None = None) -> None:
     """
     given = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    torch.set_float32_matmul_precision("high")
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+    # PairedClips is: its position is in the checkpoint
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    # Lightning recommends other products in its log
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
     try:
         if given and given[0] in TOOLS:
             TOOLS[given[0]](given[1:])
@@ -135,7 +173,8 @@ def main(arguments: list[str] | None = None) -> None:
                 IDLoRA,
                 PairedClips,
                 args=arguments,
-                parser_kwargs={"parser_mode": "omegaconf+"},
+                parser_class=OneLineParser,
+                parser_kwargs={"parser_mode": "omegaconf+", "description": DESCRIPTION},
                 save_config_callback=SaveRunConfig,
                 auto_configure_optimizers=False,
                 seed_everything_default=42,

@@ -1,0 +1,201 @@
+"""The `idlora` command: every subcommand on a tiny nano data set, and one sentence for every bad input."""
+
+import json
+import subprocess
+import sys
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from idlora_pl.cli import main
+from idlora_pl.data.samples import PairSample
+from idlora_pl.data.shards import write_shards
+from idlora_pl.media import read_clip
+from idlora_pl.method.tokens import TextFeatures
+from idlora_pl.report import read_scores
+
+ROOT = Path(__file__).parents[1]
+NANO, SMOKE = (str(ROOT / f"experiments/{name}.yaml") for name in ("nano", "smoke"))
+PROMPT = "[VISUAL]: A person talks. [SPEECH]: aa ee [SOUNDS]: steady rain"
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every command runs in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["idlora"])
+    return tmp_path
+
+
+@pytest.fixture
+def fit(nano_data: Path) -> Callable[..., None]:
+    """Run `idlora fit` on the nano data; arguments are added."""
+
+    def run(*arguments: str) -> None:
+        shards = [f"--data.shards={nano_data}/train", f"--data.val_shards={nano_data}/validation"]
+        steps = ["--trainer.max_steps=4", "--trainer.val_check_interval=2", "--data.batch_size=4"]
+        main(["fit", "-c", NANO, *shards, *steps, "--model.lora={rank: 2, alpha: 2}", *QUIET, *arguments])
+
+    return run
+
+
+def fails(*arguments: str) -> str:
+    """Run a command that must fail, and return its sentence."""
+    with pytest.raises(SystemExit) as failure:
+        main([*arguments, *QUIET])
+    assert isinstance(failure.value.code, str)
+    assert len(failure.value.code.splitlines()) == 1
+    return failure.value.code
+
+
+def predict(entry: dict[str, str], *arguments: str) -> list[str]:
+    """Return the arguments that generate one entry."""
+    Path("prompts.json").write_text(json.dumps([{"prompt": PROMPT} | entry]))
+    return ["predict", "-c", NANO, "--model.sampling.steps=2", "--data.prompts=prompts.json", *arguments]
+
+
+def test_a_run_is_trained_logged_resumed_and_not_replaced(fit, folder):
+    fit("--run=run")
+    names = {path.name for path in (folder / "run").iterdir()}
+    assert names == {"adapter.safetensors", "checkpoints", "config.yaml", "metrics.csv"}
+    log = (folder / "run/metrics.csv").read_text()
+    assert "val/audio@0.5" in log
+    checkpoint = next((folder / "run/checkpoints").glob("*.ckpt"))
+    torch.load(checkpoint, weights_only=True)
+
+    with pytest.raises(SystemExit, match="run holds an earlier run; give --run another folder, or continue"):
+        fit("--run=run")
+    assert (folder / "run/metrics.csv").read_text() == log
+
+    fit("--run=run", f"--ckpt_path={checkpoint}", "--trainer.max_steps=6")
+    with safe_open(folder / "run/adapter.safetensors", "pt") as file:
+        assert file.metadata()["steps"] == "6"
+    assert (folder / "run/metrics.csv").read_text() == log
+
+
+def test_the_saved_config_repeats_a_run(fit, folder):
+    fit("--run=first")
+    main(["fit", "-c", "first/config.yaml", "--run=second"])
+    states = []
+    for run in ("first", "second"):
+        with safe_open(folder / run / "adapter.safetensors", "pt") as file:
+            states.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no mapping
+    assert all(torch.equal(weight, states[1][name]) for name, weight in states[0].items())
+
+
+def test_validate_repeats_the_losses_of_an_adapter(nano_data, capsys):
+    main(["validate", "-c", NANO, f"--data.val_shards={nano_data}/validation", "--run=run", *QUIET])
+    assert "val/loss" in capsys.readouterr().out
+
+
+def test_predict_writes_clips_and_test_scores_them(nano_data, folder):
+    common = ["-c", NANO, f"--data.prompts={nano_data}/test/prompts.json", "--model.sampling.steps=2", *QUIET]
+    main(["predict", *common, "--run=run"])
+    assert read_clip(folder / "run/clips/item-0001.mp4").frames.shape[0] == 33
+    main(["test", *common, "--run=run"])
+    assert [row.row for row in read_scores(folder / "run/scores.jsonl")] == ["test", "test"]
+    assert {"predict.yaml", "test.yaml"} <= {path.name for path in (folder / "run").iterdir()}
+
+
+def test_wandb_logs_offline_without_a_network(fit, folder, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr("idlora_pl.cli.WANDB", ("127.0.0.1", 9))  # nobody listens there
+    fit("--run=run", "--wandb=true", "--trainer.max_steps=2")
+    assert list((folder / "run/wandb").glob("offline-run-*"))
+    assert (folder / "run/metrics.csv").is_file()
+
+
+def test_a_scorer_can_be_named_in_a_yaml(nano_data, folder):
+    Path("score.yaml").write_text(
+        "trainer:\n  callbacks:\n    - class_path: idlora_pl.training.callbacks.ScoreClips\n      init_args:\n"
+        "        row: mine\n        scorer:\n          class_path: idlora_pl.nano.embedders.nano_scorer\n"
+    )
+    prompts = [f"--data.prompts={nano_data}/test/prompts.json", "--model.sampling.steps=2"]
+    main(["predict", "-c", NANO, "-c", "score.yaml", *prompts, "--run=run", *QUIET])
+    assert {row.row for row in read_scores(folder / "run/scores.jsonl")} == {"mine"}
+
+
+def test_shards_that_are_missing_or_of_another_base_are_refused(nano_data):
+    assert "shard folder nowhere does not exist; give the folder of" in fails(
+        "fit", "-c", NANO, "--data.shards=nowhere"
+    )
+    wrong = fails("fit", "-c", SMOKE, f"--data.shards={nano_data}/train")
+    assert "was encoded for base 'nano', model.base is 'smoke'" in wrong
+
+
+def test_shards_of_wrong_lengths_are_refused(folder):
+    text = TextFeatures(torch.zeros(8, 32), torch.zeros(8, 32), torch.ones(8, dtype=torch.bool))
+    sample = PairSample(torch.zeros(32, 9, 2, 2), torch.zeros(1, 31, 64), torch.zeros(1, 34, 64), text, {"key": "a"})
+    write_shards([sample], folder / "short", codecs="nano")
+    said = fails("fit", "-c", NANO, "--data.shards=short", "--data.val_shards=null")
+    assert "short has 31 audio tokens, 33 frames need 33; encode the clips again" in said
+
+
+def test_an_adapter_of_another_base_is_refused(fit):
+    fit("--run=run", "--trainer.max_steps=1")
+    said = fails(*predict({}), "--model.base=smoke", "--model.adapter=run/adapter.safetensors")
+    assert "adapter of base model 'nano', this model is 'smoke'" in said
+
+
+def test_prompts_and_files_that_cannot_be_used_are_refused():
+    with wave.open("empty.wav", "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+    Path("text.png").write_text("no picture")
+    assert "empty.wav has an audio stream without samples" in fails(*predict({"reference_path": "empty.wav"}))
+    assert "text.png cannot be decoded" in fails(*predict({"first_frame_path": "text.png"}))
+    assert "reference_path 'no.wav' does not exist" in fails(*predict({"reference_path": "no.wav"}))
+    assert "entry 0: prompt section [VISUAL] is missing in 'hello'" in fails(*predict({"prompt": "hello"}))
+    assert "has the word 'hello'; the nano world only" in fails(*predict({"prompt": PROMPT.replace("aa", "hello")}))
+    arguments = predict({})
+    Path("prompts.json").write_text("{")
+    assert "prompts.json is not JSON" in fails(*arguments)
+    Path("prompts.json").unlink()
+    assert "prompts.json does not exist; pass an existing JSON file" in fails(*arguments)
+
+
+def test_settings_that_cannot_be_used_are_refused(nano_data):
+    assert "nowhere does not exist; correct model.weights" in fails("fit", "--model.weights=nowhere")
+    assert "base 'ltx2-19b' needs weights" in fails("fit")
+    assert "nowhere.st: no such file" in fails("fit", "-c", NANO, "--model.weights=nowhere.st")
+    assert "data.prompts is not set" in fails("predict", "-c", NANO)
+    assert "data.val_shards is not set" in fails("validate", "-c", NANO, "--data.val_shards=null")
+    smoke_test = fails("test", "-c", SMOKE, f"--data.prompts={nano_data}/test/prompts.json")
+    assert "only the nano world comes with scorers" in smoke_test
+    with pytest.raises(SystemExit, match="nowhere.jsonl does not exist"):
+        main(["table", "nowhere.jsonl"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.lora.rang=3"], "unrecognized arguments: --model.lora.rang=3; did you mean model.lora.rank?"),
+        (["-c", "bad.yaml"], "does not accept option 'model.first_frame_prob'; did you mean model.first_frame_p?"),
+        (["-c", "none.yaml"], "File does not exist"),
+        (["--model.lora.rank=many"], 'key "model.lora.rank": Expected a'),
+        (["--model.in_context.placement=negativ"], "'negative', 'shared', 'zero', 'after']. Got value: negativ"),
+    ],
+)
+def test_misspelt_settings_are_one_line_and_status_2(capsys, arguments, message):
+    Path("bad.yaml").write_text("model:\n  first_frame_prob: 1\n")
+    with pytest.raises(SystemExit) as failure:
+        main(["fit", *arguments])
+    said = capsys.readouterr().err
+    assert failure.value.code == 2
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+def test_the_installed_command_ends_with_a_sentence_and_no_traceback():
+    command = [sys.executable, "-m", "idlora_pl.cli", "fit", "-c", NANO, "--data.shards=nowhere", *QUIET]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("idlora: shard folder nowhere does not exist")
+    assert "Traceback" not in ended.stderr
+    assert "args parameter" not in ended.stderr
