@@ -54,8 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the whole pre-training from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ASSETS, help="folder to write; the shipped assets by default")
-    parser.add_argument("--clips", type=int, default=20000)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--clips", type=int, default=12000)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep-codecs", action="store_true", help="use the projections already in --output")
