@@ -38,7 +38,7 @@ def fit(nano_data: Path) -> Callable[..., None]:
 
     def run(*arguments: str) -> None:
         shards = [f"--data.shards={nano_data}/train", f"--data.val_shards={nano_data}/validation"]
-        steps = ["--trainer.max_steps=4", "--trainer.val_check_interval=2", "--data.batch_size=4"]
+        steps = ["--trainer.max_steps=2", "--trainer.val_check_interval=2", "--data.batch_size=4"]
         main(["fit", "-c", NANO, *shards, *steps, "--model.lora={rank: 2, alpha: 2}", *QUIET, *arguments])
 
     return run
@@ -72,9 +72,9 @@ def test_a_run_is_trained_logged_resumed_and_not_replaced(fit, folder):
         fit("--run=run")
     assert (folder / "run/metrics.csv").read_text() == log
 
-    fit("--run=run", f"--ckpt_path={checkpoint}", "--trainer.max_steps=6")
+    fit("--run=run", f"--ckpt_path={checkpoint}", "--trainer.max_steps=3")
     with safe_open(folder / "run/adapter.safetensors", "pt") as file:
-        assert file.metadata()["steps"] == "6"
+        assert file.metadata()["steps"] == "3"
     assert (folder / "run/metrics.csv").read_text() == log
 
 
@@ -105,7 +105,7 @@ def test_predict_writes_clips_and_test_scores_them(nano_data, folder):
 def test_wandb_logs_offline_without_a_network(fit, folder, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr("idlora_pl.cli.WANDB", ("127.0.0.1", 9))  # nobody listens there
-    fit("--run=run", "--wandb=true", "--trainer.max_steps=2")
+    fit("--run=run", "--wandb=true")
     assert list((folder / "run/wandb").glob("offline-run-*"))
     assert (folder / "run/metrics.csv").is_file()
 
@@ -150,12 +150,9 @@ def test_prompts_and_files_that_cannot_be_used_are_refused():
     Path("text.png").write_text("no picture")
     assert "empty.wav has an audio stream without samples" in fails(*predict({"reference_path": "empty.wav"}))
     assert "text.png cannot be decoded" in fails(*predict({"first_frame_path": "text.png"}))
-    assert "reference_path 'no.wav' does not exist" in fails(*predict({"reference_path": "no.wav"}))
     assert "entry 0: prompt section [VISUAL] is missing in 'hello'" in fails(*predict({"prompt": "hello"}))
     assert "has the word 'hello'; the nano world only" in fails(*predict({"prompt": PROMPT.replace("aa", "hello")}))
     arguments = predict({})
-    Path("prompts.json").write_text("{")
-    assert "prompts.json is not JSON" in fails(*arguments)
     Path("prompts.json").unlink()
     assert "prompts.json does not exist; pass an existing JSON file" in fails(*arguments)
 

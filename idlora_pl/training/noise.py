@@ -39,7 +39,7 @@ def generator_at(seed: int, *place: int) -> torch.Generator:
 
     Example:
         >>> [int(torch.randint(100, (), generator=generator_at(42, 0, batch))) for batch in (0, 1, 0)]
-        [83, 69, 83]
+        [10, 7, 10]
     """
     state = np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) % 2**63)

@@ -107,9 +107,9 @@ def test_a_checkpoint_holds_the_adapter_and_loads_without_pickles(make_module, m
 def test_a_resumed_run_equals_an_uninterrupted_one(make_module, make_trainer, make_data, tmp_path, n_workers):
     whole, before, after = make_module(), make_module(), make_module()
     keep = ModelCheckpoint(tmp_path, filename="kept", every_n_train_steps=4)
-    make_trainer(max_steps=7).fit(whole, datamodule=make_data(num_workers=n_workers))
-    make_trainer(max_steps=7, callbacks=[keep, StopAfter(4)]).fit(before, datamodule=make_data(num_workers=n_workers))
-    make_trainer(max_steps=7).fit(
+    make_trainer(max_steps=6).fit(whole, datamodule=make_data(num_workers=n_workers))
+    make_trainer(max_steps=6, callbacks=[keep, StopAfter(4)]).fit(before, datamodule=make_data(num_workers=n_workers))
+    make_trainer(max_steps=6).fit(
         after, datamodule=make_data(num_workers=n_workers), ckpt_path=tmp_path / "kept.ckpt", weights_only=True
     )
     assert not same(adapter_of(before), adapter_of(whole))
