@@ -18,10 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from idlora_pl import tools
-from idlora_pl.report import Row, build_table, located, read_scores, to_rich, write_report
+from idlora_pl.report import Claim, Row, build_table, located, read_scores, to_rich, with_findings, write_report
 
 HERE = Path(__file__).parent
 METRICS = ("speaker_similarity", "lip_sync", "phoneme_error_rate", "environment_accuracy")
@@ -32,6 +40,15 @@ PAIRED = (
     ("negative", "shared"),
     ("negative+identity", "negative"),
 )
+CLAIMS = (
+    Claim("negative", "no_reference", "speaker_similarity"),
+    Claim("negative", "shared", "speaker_similarity"),
+    Claim("negative", "shared", "phoneme_error_rate", only_not_worse=True),
+    Claim("negative+identity", "negative", "speaker_similarity"),
+    Claim("negative+identity", "negative", "phoneme_error_rate", only_not_worse=True),
+)
+"""What the paper says or implies, and what the demo therefore has to answer, whatever comes out."""
+
 ARMS = {"negative": [], "shared": ["-c", str(HERE / "ablations/shared_positions.yaml")]}
 
 
@@ -84,7 +101,7 @@ def _last_step(path: Path) -> int:
 
 def run_jobs(jobs: list[Job], logs: Path) -> None:
     """Run jobs two at a time, one thread each; a job that fails ends the demo with its last words."""
-    waiting, running = list(jobs), dict[int, tuple[Job, subprocess.Popen[bytes], Path]]()
+    waiting, running = list(jobs), dict[TaskID, tuple[Job, subprocess.Popen[bytes], Path]]()
     columns = (
         TextColumn("{task.description:32}"),
         BarColumn(),
@@ -199,6 +216,7 @@ def report(output: Path, size: Size, seconds: dict[str, float]) -> None:
     trained = f"LoRA of {size.steps} steps on {size.train_speakers} speakers"
     caption = f"nano world, {size.test_speakers} unseen speakers, {trained}"
     table = build_table(scores, [Row(name) for name in ROWS], METRICS, PAIRED, seconds=seconds, caption=caption)
+    table = with_findings(table, CLAIMS)
     rows = located(scores, output)
     console = Console()
     for part in to_rich(table):

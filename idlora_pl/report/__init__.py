@@ -1,6 +1,7 @@
 """From ``scores.jsonl`` to tables on screen, in files and on a page with playable clips."""
 
 from idlora_pl.report.build import build_table
+from idlora_pl.report.findings import Claim, with_findings
 from idlora_pl.report.render import to_markdown, to_rich
 from idlora_pl.report.scores import ScoreRow, append_scores, read_scores
 from idlora_pl.report.source import located, read_table, table_from_scores, table_from_yaml
@@ -9,6 +10,7 @@ from idlora_pl.report.write import write_report
 
 __all__ = [
     "COLUMNS",
+    "Claim",
     "Column",
     "Row",
     "ScoreRow",
@@ -22,5 +24,6 @@ __all__ = [
     "table_from_yaml",
     "to_markdown",
     "to_rich",
+    "with_findings",
     "write_report",
 ]

@@ -68,7 +68,8 @@ def comparison_lines(table: Table) -> list[tuple[str, str, str, str, str]]:
 
 def notes(table: Table) -> list[str]:
     """Return the sentences under a table: what the numbers are, missing rows, sources of quoted rows."""
-    said = [
+    said = list(table.findings)
+    said += [
         "Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. "
         "Paired: a - b on the same clips, p from sign flips over speakers."
     ]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from idlora_pl.stats import Interval, PairedDifference
 
-JSONTable = dict[str, list[dict[str, str | float | int | None]] | dict[str, float]]
+JSONTable = dict[str, list[dict[str, str | float | int | None]] | dict[str, float] | list[str]]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class Table:
         comparisons: Paired differences.
         seconds: Wall time by phase of the run.
         caption: One line above the table.
+        findings: Sentences under the table, see `findings.py`.
     """
 
     columns: tuple[Column, ...]
@@ -103,6 +104,7 @@ class Table:
     comparisons: tuple[Comparison, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     caption: str = ""
+    findings: tuple[str, ...] = ()
 
     def cell(self, row: str, metric: str) -> Interval:
         """Return the number of one row and metric."""
@@ -113,9 +115,11 @@ class Table:
         return row.quoted is None and all(cell.interval.n_total == 0 for cell in self.cells if cell.row == row.label)
 
     def to_dict(self) -> JSONTable:
-        """Return the content of ``table.json``: ``rows``, ``paired`` and ``seconds``."""
+        """Return the content of ``table.json``: ``rows``, ``paired``, `X"""
+        findings: JSONTable = {"findings": list(self.findings)} if self.findings else {}
         return {
             "rows": [{"row": c.row, "metric": c.metric, **asdict(c.interval)} for c in self.cells],
             "paired": [{"a": c.a, "b": c.b, "metric": c.metric, **asdict(c.difference)} for c in self.comparisons],
             "seconds": self.seconds,
+            **findings,
         }

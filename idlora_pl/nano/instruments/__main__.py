@@ -13,11 +13,13 @@ from pathlib import Path
 
 from jsonargparse import auto_cli
 from rich.progress import Progress, TimeElapsedColumn
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from idlora_pl.nano.codecs import ASSETS, NanoCodecs
 from idlora_pl.nano.corpus import split_seed
+from idlora_pl.nano.embedders import Instruments, load_instruments
 from idlora_pl.nano.instruments.checks import check
 from idlora_pl.nano.instruments.clips import InstrumentClips, Recipe, make_clips
 from idlora_pl.nano.instruments.training import train
@@ -41,7 +43,34 @@ def _cell(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
-def main(output: Path, seed: int = 0, n_speakers: int = 1200, steps: int = 300) -> None:
+def codecs_hash() -> str:
+    """Return the first digits of the checksum of the codecs that rendered clips go through."""
+    return sha256((ASSETS / "codecs.safetensors").read_bytes()).hexdigest()[:16]
+
+
+def measured(instruments: Instruments, progress: Progress) -> dict[str, Mapping[str, float]]:
+    """Check instruments on clips of unseen speakers, as rendered and after a round trip through the codecs."""
+    unseen = split_seed("instruments_test", 0)
+    strangers = range(unseen, unseen + N_UNSEEN)
+    return {
+        "rendered": check(instruments, rendered("check", strangers, Recipe(4, 0, video=True), progress)),
+        "decoded": check(instruments, rendered("decoded check", strangers, Recipe(4, 1, video=True), progress)),
+    }
+
+
+def check_again(output: Path) -> None:
+    """Check instruments that were trained before, for example after the codecs have changed, and renew their card."""
+    path = output / "instruments.safetensors"
+    with safe_open(path, "pt") as file:
+        settings = dict(file.metadata())
+    settings.pop("results")
+    settings["checked with codecs"] = f"sha256 {codecs_hash()}"
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
+        results = measured(load_instruments(path), progress)
+    write(output, load_file(path), settings, results)
+
+
+def main(output: Path, seed: int = 0, n_speakers: int = 1200, steps: int = 300, only_check: bool = False) -> None:
     """Train and check the instruments.
 
     Args:
@@ -49,10 +78,14 @@ def main(output: Path, seed: int = 0, n_speakers: int = 1200, steps: int = 300) 
         seed: Seed of speakers, weights and batches.
         n_speakers: Training speakers with 3 clips of sound each; half of them have a clip with video too.
         steps: Training steps of the speaker and the phoneme network; the other two get half.
+        only_check: Check what is in ``output`` again and renew the card, without training.
     """
+    if only_check:
+        check_again(output)
+        return
     began, worked = time.monotonic(), time.process_time()
-    first, unseen = split_seed("instruments", seed * n_speakers), split_seed("instruments_test", 0)
-    speakers, strangers = range(first, first + n_speakers), range(unseen, unseen + N_UNSEEN)
+    first = split_seed("instruments", seed * n_speakers)
+    speakers = range(first, first + n_speakers)
     plain = Recipe(3, 3, disturbed=True, seed=seed)
     video = Recipe(1, 2, disturbed=True, video=True, seed=seed)
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
@@ -63,15 +96,12 @@ def main(output: Path, seed: int = 0, n_speakers: int = 1200, steps: int = 300) 
         # The file holds half precision; what is checked is what is shipped.
         weights = {name: v.half() if v.is_floating_point() else v for name, v in instruments.weights().items()}
         instruments.load_state_dict(weights, strict=False)
-        results = {
-            "rendered": check(instruments, rendered("check", strangers, Recipe(4, 0, video=True), progress)),
-            "decoded": check(instruments, rendered("decoded check", strangers, Recipe(4, 1, video=True), progress)),
-        }
+        results = measured(instruments, progress)
     settings = {
         "command": f"`python -m idlora_pl.nano.instruments --output {output} --seed {seed} "
         f"--n_speakers {n_speakers} --steps {steps}`",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "codecs": f"sha256 {sha256((ASSETS / 'codecs.safetensors').read_bytes()).hexdigest()[:16]}",
+        "codecs": f"sha256 {codecs_hash()}",
         "seconds": seconds,
         "parameters": str(sum(p.numel() for p in instruments.parameters())),
         "training loss": ", ".join(f"{name} {value:.3f}" for name, value in losses.items()),
