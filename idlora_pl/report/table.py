@@ -115,7 +115,7 @@ class Table:
         return row.quoted is None and all(cell.interval.n_total == 0 for cell in self.cells if cell.row == row.label)
 
     def to_dict(self) -> JSONTable:
-        """Return the content of ``table.json``: ``rows``, ``paired``, `X"""
+        """Return the content of ``table.json``: ``rows``, ``paired``, ``seconds``, and ``findings`` if any."""
         findings: JSONTable = {"findings": list(self.findings)} if self.findings else {}
         return {
             "rows": [{"row": c.row, "metric": c.metric, **asdict(c.interval)} for c in self.cells],
