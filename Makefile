@@ -27,10 +27,10 @@ demo: install
 	$(BIN)/python experiments/demo.py $(if $(QUICK),--quick)
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: install
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -51,4 +51,4 @@ instruments: install
 	$(BIN)/python -m idlora_pl.nano.instruments --output idlora_pl/nano/assets
 
 clean:
-	rm -rf runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .pytest_cache .mypy_cache .ruff_cache
