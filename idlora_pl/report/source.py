@@ -14,9 +14,9 @@ from idlora_pl.report.build import build_table
 from idlora_pl.report.scores import ScoreRow, metric_names, read_scores, row_names
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 
-_TABLE_KEYS = {"caption", "columns", "rows", "paired"}
+_TABLE_KEYS = {"caption", "columns", "rows", "paired", "command"}
 _COLUMN_KEYS = {"title", "better", "digits"}
-_ROW_KEYS = {"label", "run", "sampling", "quoted", "source"}
+_ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command"}
 
 
 def read_table(path: Path | str, *, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:
@@ -62,6 +62,7 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
     ``sampling``, or with ``quoted`` and ``source``) and ``paired`` (a list of two labels each). The scores of
     a run lie in ``runs_dir/<run>`` or ``runs_dir/<run>-<8 hex>``; ``sampling`` names the row of its
     ``scores.jsonl``, and may be left out where the file holds one row, or one of the run's own name.
+    ``command``, of a row or of the whole table, is printed for rows whose run is missing.
     """
     path = Path(path)
     content = _mapping(yaml.safe_load(path.read_text()), _TABLE_KEYS, {"columns", "rows"}, str(path))
@@ -76,7 +77,7 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
     scores: list[ScoreRow] = []
     for number, entry in enumerate(content["rows"]):
         where = f"{path}, rows[{number}]"
-        options = _mapping(entry, _ROW_KEYS, {"label"}, where)
+        options = {"command": content.get("command", "")} | _mapping(entry, _ROW_KEYS, {"label"}, where)
         row, found = _row(options, columns, Path(runs_dir), where)
         rows.append(row)
         scores += found
@@ -93,8 +94,7 @@ def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, wher
         if unknown := options["quoted"].keys() - {column.metric for column in columns}:
             raise ValueError(f"{where}: quoted names '{min(unknown)}', which is no column of this table")
         return Row(label, quoted=options["quoted"], source=options.get("source", "")), []
-    overlay = f" -c experiments/sampling/{sampling}.yaml" if sampling else ""
-    row = Row(label, command=f"idlora test -c experiments/{re.sub('-[0-9a-f]{8}$', '', run)}.yaml{overlay}")
+    row = Row(label, command=options["command"])
     folder = _run_folder(run, runs_dir, where)
     if folder is None or not (folder / "scores.jsonl").is_file():
         return row, []

@@ -17,6 +17,11 @@ def test_a_table_without_runs_has_all_its_rows_missing(path: Path, tmp_path: Pat
     assert table.comparisons
 
 
+def test_the_nano_table_names_the_demo_where_it_is_not_measured(tmp_path: Path) -> None:
+    table, _ = table_from_yaml(TABLES / "nano_ablation.yaml", tmp_path)
+    assert {row.command for row in table.rows} == {"make demo"}
+
+
 def test_the_nano_table_is_filled_by_the_rows_of_the_demo(tmp_path: Path) -> None:
     from experiments.demo import METRICS, PAIRED, ROWS
 

@@ -25,7 +25,7 @@ FROZEN = """\
 
 - Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. \
 Paired: a - b on the same clips, p from sign flips over speakers.
-- shared: not measured; run `idlora test -c experiments/shared.yaml`
+- shared: not measured
 - Kling 2.6 Pro: quoted from ID-LoRA README
 """
 
@@ -116,7 +116,7 @@ def test_the_hash_of_a_run_decides_when_there_are_two(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"colums": {}}, "unknown key 'colums'; known are caption, columns, paired, rows"),
+        ({"colums": {}}, "unknown key 'colums'; known are caption, columns, command, paired, rows"),
         ({"rows": [{"run": "celebvhq"}]}, r"rows\[0\]: the key 'label' is missing"),
         ({"rows": [{"label": "x"}]}, r"rows\[0\]: give either run or quoted"),
         ({"rows": [{"label": "x", "quoted": {"werr": 1}}]}, "quoted names 'werr', which is no column"),
@@ -134,12 +134,19 @@ def test_a_row_that_the_run_does_not_hold_is_missing_or_asked_for(tmp_path: Path
     runs = write_runs(tmp_path / "runs")
     rows = [{"label": "x", "run": "celebvhq", "sampling": "two_stage"}]
     table, _ = table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
-    command = "idlora test -c experiments/celebvhq.yaml -c experiments/sampling/two_stage.yaml"
-    assert f"x: not measured; run `{command}`" in to_markdown(table)
+    assert "- x: not measured\n" in to_markdown(table)
     (runs / "celebvhq-0123abcd").rename(runs / "other")
     rows = [{"label": "x", "run": "other"}]
     with pytest.raises(ValueError, match="holds the rows celebvhq, no_identity_guidance; name one with sampling"):
         table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
+
+
+def test_a_missing_row_prints_its_command_or_that_of_the_table(tmp_path: Path) -> None:
+    rows = [{"label": "a", "run": "nowhere"}, {"label": "b", "run": "nowhere", "command": "make b"}]
+    content = declaration() | {"rows": rows, "paired": [], "command": "make all"}
+    text = to_markdown(table_from_yaml(write_yaml(tmp_path, content), tmp_path)[0])
+    assert "- a: not measured; run `make all`\n" in text
+    assert "- b: not measured; run `make b`\n" in text
 
 
 def test_other_files_are_no_tables(tmp_path: Path) -> None:
