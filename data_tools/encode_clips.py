@@ -33,7 +33,7 @@ class Encoder:
         codecs: clip <-> latents.
         text: prompt -> features.
         n_frames: frames of every target.
-        n_reference_tokens: audio tokens of every reference.
+        reference_s: seconds of every reference.
         dtype: of video latents and text features; audio latents stay float32.
         last_prompt: the features of the last prompt, since neighbours often share it.
     """
@@ -41,7 +41,7 @@ class Encoder:
     codecs: ClipCodecs
     text: PromptEncoder
     n_frames: int
-    n_reference_tokens: int
+    reference_s: float
     dtype: torch.dtype
     last_prompt: dict[str, TextFeatures] = field(default_factory=dict)
 
@@ -58,25 +58,29 @@ class Encoder:
             target = read_clip(
                 target_path, frame_rate_fps=rate_fps, n_frames=self.n_frames, sample_rate_hz=SAMPLE_RATE_HZ
             )
-            voice, _ = read_audio(voice_path, SAMPLE_RATE_HZ)
+            voice, voice_rate_hz = read_audio(voice_path)
         except MediaError as error:
             raise RejectedError("unreadable", str(error)) from error
-        token_s = self.codecs.geometry.audio.token_seconds
-        # codecs continue a track with silence for less than one token, no further
-        if voice.shape[1] / SAMPLE_RATE_HZ < (self.n_reference_tokens - 1) * token_s:
-            found_s, needed_s = voice.shape[1] / SAMPLE_RATE_HZ, self.n_reference_tokens * token_s
-            raise RejectedError("reference_too_short", f"{voice_path} lasts {found_s:.2f} s of {needed_s:.2f} s")
+        n_tokens = self.codecs.n_audio_tokens(self.n_frames)
         return PairSample(
             self.codecs.encode_video(target.frames[None])[0].cpu().to(self.dtype),
-            self._sound(target.waveform, self.codecs.n_audio_tokens(self.n_frames)),
-            self._sound(voice, self.n_reference_tokens),
+            self.codecs.encode_audio(target.waveform[None], SAMPLE_RATE_HZ, n_tokens=n_tokens)[0].cpu().float(),
+            self._reference(voice, voice_rate_hz, voice_path),
             self._features(row["prompt"]),
             {name: value for name, value in row.items() if name not in ("target", "reference")},
         )
 
-    def _sound(self, waveform: Tensor, n_tokens: int) -> Tensor:
-        """Encode (channels, S) to (C, n_tokens, M) float32."""
-        return self.codecs.encode_audio(waveform[None], SAMPLE_RATE_HZ, n_tokens=n_tokens)[0].cpu().float()
+    def _reference(self, voice: Tensor, rate_hz: int, path: Path) -> Tensor:
+        """Encode the first `reference_s` of (channels, S) as the pipeline encodes a voice: (C, R, M) float32.
+
+        A track that ends up to one token early, as in compressed files, is continued with silence.
+        """
+        wanted, got = round(self.reference_s * rate_hz), voice.shape[1]
+        if got < wanted - self.codecs.geometry.audio.token_seconds * rate_hz:
+            detail = f"{path} lasts {got / rate_hz:.2f} s of {self.reference_s:.2f} s"
+            raise RejectedError("reference_too_short", detail)
+        sound = nn.functional.pad(voice[:, :wanted], (0, max(0, wanted - got)))
+        return self.codecs.encode_audio(sound[None], rate_hz)[0].cpu().float()
 
     def _features(self, prompt: str) -> TextFeatures:
         """Encode one prompt to features without the batch axis."""
@@ -147,10 +151,9 @@ def encode_clips(
     rate_fps = codecs.geometry.video.frame_rate_fps
     n_frames = common_length(rows, duration, rate_fps)
     reference_s = reference_duration or n_frames / rate_fps
-    n_reference = codecs.geometry.audio.n_tokens(reference_s)
     settings = {"base": base, "weights": weights, "duration_s": n_frames / rate_fps}
     keep_settings(folder, settings | {"reference_duration_s": reference_s, "dtype": dtype})
-    encoder = Encoder(codecs, text, n_frames, n_reference, _DTYPES[dtype])
+    encoder = Encoder(codecs, text, n_frames, reference_s, _DTYPES[dtype])
     rejected: list[Row] = []
     with Progress() as progress:
         for row in progress.track(rows, description="encoding"):

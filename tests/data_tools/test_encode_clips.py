@@ -1,6 +1,7 @@
 """Pairs of real files become samples, shards and batches through the real diffusers classes at tiny size."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from data_tools.write_shards import write_shards
 from idlora_pl.components import load_codecs, load_text
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.samples import ShardError
-from idlora_pl.media import read_audio, read_clip
+from idlora_pl.media import read_audio, read_clip, write_audio
+from idlora_pl.method.tokens import patchify_audio
+from idlora_pl.pipeline import IDLoRAPipeline
+from idlora_pl.sampling import default_sampling
 
 
 @pytest.fixture
@@ -33,13 +37,39 @@ def test_samples_hold_what_the_codecs_and_the_text_encoder_give(pairs, tmp_path,
     sample = read_sample(tmp_path / "samples", row["key"])
     codecs, text = load_codecs("smoke"), load_text("smoke").encode([prompt])
     clip, (voice, _) = read_clip(tmp_path / row["target"]), read_audio(tmp_path / row["reference"])
+    voice = voice[:, : round(0.68 * 16000)]
     assert torch.equal(sample.target_video, codecs.encode_video(clip.frames[None])[0].bfloat16())
     assert torch.equal(sample.target_audio, codecs.encode_audio(clip.waveform[None], 16000, n_tokens=17)[0])
-    assert torch.equal(sample.reference, codecs.encode_audio(voice[None], 16000, n_tokens=17)[0])
+    assert torch.equal(sample.reference, codecs.encode_audio(voice[None], 16000)[0])
+    assert sample.reference.shape == (8, 18, 16)
     assert torch.equal(sample.text.video, text.video[0].bfloat16())
     assert torch.equal(sample.text.mask, text.mask[0].bool())
     assert sample.target_audio.dtype == torch.float32
     assert (sample.meta["speaker"], sample.meta["prompt"]) == ("ann", prompt)
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 44100])
+def test_a_voice_has_the_reference_tokens_that_the_pipeline_gives_it(pairs, tmp_path, prompt, rate_hz):
+    voice = 0.1 * torch.randn(1, round(0.68 * rate_hz))
+    write_audio(voice, tmp_path / "voice.wav", rate_hz)
+    write_rows(pairs, [read_rows(pairs, ["key"])[0] | {"key": "one", "reference": "voice.wav"}])
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
+    pipeline = IDLoRAPipeline.from_pretrained("smoke", sampling=replace(default_sampling("smoke"), steps=2))
+    audio = pipeline.sample([pipeline.request(prompt, voice=tmp_path / "voice.wav")]).audio
+    reference = read_sample(tmp_path / "samples", "one").reference
+    assert audio.n_reference == reference.shape[1] == 18
+    assert torch.equal(audio.latents[:, :18], patchify_audio(reference[None]))
+
+
+def test_references_of_one_set_have_one_length(pairs, tmp_path):
+    row = read_rows(pairs, ["key"])[0]
+    rows = [row | {"key": name, "reference": f"{name}.wav"} for name in ("long", "early", "cd")]
+    for row, seconds, rate_hz in zip(rows, (1.5, 0.65, 0.9), (16000, 16000, 44100), strict=True):
+        write_audio(0.1 * torch.randn(1, round(seconds * rate_hz)), tmp_path / row["reference"], rate_hz)
+    write_rows(pairs, rows)
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
+    lengths = {row["key"]: read_sample(tmp_path / "samples", row["key"]).reference.shape[1] for row in rows}
+    assert lengths == {"long": 18, "early": 18, "cd": 18}
 
 
 def test_videos_go_all_the_way_to_batches(pairs, tmp_path, capsys):
@@ -48,7 +78,7 @@ def test_videos_go_all_the_way_to_batches(pairs, tmp_path, capsys):
     (batch,) = PairedClips(str(tmp_path / "shards"), batch_size=2, num_workers=0).train_dataloader()
     assert batch.target_video.shape == (2, 128, 3, 2, 2)
     assert batch.target_audio.shape == (2, 8, 17, 16)
-    assert batch.reference.shape == (2, 8, 10, 16)
+    assert batch.reference.shape == (2, 8, 11, 16)
     inspect_shard(str(tmp_path / "shards"), verify=True, picture=str(tmp_path / "latents.png"))
     shown = capsys.readouterr().out
     assert "128 x 3 x 2 x 2" in shown
