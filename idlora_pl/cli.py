@@ -43,7 +43,7 @@ DESCRIPTION = (
 
 WANDB = ("api.wandb.ai", 443)
 
-RESULTS = ("adapter.safetensors", "checkpoints")
+RESULTS = ("adapter.safetensors", "checkpoints", "config.yaml")
 """What a training run leaves in its folder and must not lose to another run."""
 
 
@@ -68,6 +68,7 @@ class IDLoRACLI(LightningCLI):
         parser.add_argument("--project", type=str, default="idlora", help="W&B project")
         parser.link_arguments("run", "trainer.default_root_dir")
         parser.link_arguments("model.seed", "data.seed")
+        parser.link_arguments("model.sampling.seed", "data.prompt_seed")
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
 
     @staticmethod
@@ -78,7 +79,13 @@ class IDLoRACLI(LightningCLI):
         return {"fit": fit, "validate": given_here, "test": given_here, "predict": given_here | {"return_predictions"}}
 
     def before_predict(self) -> None:
-        """Write the clips, if no callback of the configuration does."""
+        """Refuse an untrained adapter; write the clips, if no callback of the configuration does."""
+        config = self.config[self.subcommand]
+        if config.model.use_adapter and config.model.adapter is None and config.ckpt_path is None:
+            raise ValueError(
+                f"{self.subcommand} has no trained adapter: give --model.adapter FILE (or --ckpt_path FILE), "
+                "or --model.use_adapter=false to sample from the base alone"
+            )
         if not self._has(WriteClips):
             self._callbacks.append(WriteClips())
 
@@ -108,10 +115,10 @@ class IDLoRACLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the trainer with loggers that write into the run's folder."""
         config = self.config[self.subcommand] if self.subcommand else self.config
+        if self.subcommand == "fit" and not config.ckpt_path:
+            refuse_finished(Path(config.run))
         if self.subcommand == "fit" and config.trainer.logger in (None, True):
             part = f"resumed-{Path(config.ckpt_path).stem}" if config.ckpt_path else ""
-            if not part:
-                refuse_finished(Path(config.run))
             kwargs["logger"] = loggers(config.run, part, use_wandb=config.wandb, project=config.project)
         elif config.trainer.logger is None:
             kwargs["logger"] = False

@@ -28,7 +28,7 @@ class Sampling:
         negative_prompt: Text of the weaker twin of text guidance.
         with_reference: Whether the voice is given; False is the table's row without a reference.
         batch_size: Clips sampled at once; it changes the latents of a clip by float rounding only.
-        seed: Clip i of a list uses seed + i.
+        seed: Clip i of a prompt file uses seed + i, if its entry has no seed of its own.
     """
 
     n_frames: int = 121

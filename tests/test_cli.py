@@ -14,7 +14,7 @@ from safetensors import safe_open
 from idlora_pl.cli import main
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
-from idlora_pl.media import read_clip
+from idlora_pl.media import read_clip, read_metadata
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.report import read_scores
 
@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 NANO, SMOKE = (str(ROOT / f"experiments/{name}.yaml") for name in ("nano", "smoke"))
 PROMPT = "[VISUAL]: A person talks. [SPEECH]: aa ee [SOUNDS]: steady rain"
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+BASE_ALONE = "--model.use_adapter=false"
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,8 @@ def fails(*arguments: str) -> str:
 def predict(entry: dict[str, str], *arguments: str) -> list[str]:
     """Return the arguments that generate one entry."""
     Path("prompts.json").write_text(json.dumps([{"prompt": PROMPT} | entry]))
-    return ["predict", "-c", NANO, "--model.sampling.steps=2", "--data.prompts=prompts.json", *arguments]
+    adapter = arguments or [BASE_ALONE]
+    return ["predict", "-c", NANO, "--model.sampling.steps=2", "--data.prompts=prompts.json", *adapter]
 
 
 def test_a_run_is_trained_logged_resumed_and_not_replaced(fit, folder):
@@ -78,6 +80,14 @@ def test_a_run_is_trained_logged_resumed_and_not_replaced(fit, folder):
     assert (folder / "run/metrics.csv").read_text() == log
 
 
+def test_a_run_without_a_logger_does_not_replace_one(folder):
+    for name in ("adapter.safetensors", "config.yaml"):
+        (folder / name).mkdir()
+        (folder / name / name).write_text("kept")
+        said = fails("fit", "-c", NANO, f"--run={name}", "--trainer.logger=false")
+        assert f"{name} holds an earlier run; give --run another folder" in said
+
+
 def test_the_saved_config_repeats_a_run(fit, folder):
     fit("--run=first")
     main(["fit", "-c", "first/config.yaml", "--run=second"])
@@ -94,12 +104,44 @@ def test_validate_repeats_the_losses_of_an_adapter(nano_data, capsys):
 
 
 def test_predict_writes_clips_and_test_scores_them(nano_data, folder):
-    common = ["-c", NANO, f"--data.prompts={nano_data}/test/prompts.json", "--model.sampling.steps=2", *QUIET]
+    prompts = f"--data.prompts={nano_data}/test/prompts.json"
+    common = ["-c", NANO, prompts, "--model.sampling.steps=2", BASE_ALONE, *QUIET]
     main(["predict", *common, "--run=run"])
     assert read_clip(folder / "run/clips/item-0001.mp4").frames.shape[0] == 33
     main(["test", *common, "--run=run"])
     assert [row.row for row in read_scores(folder / "run/scores.jsonl")] == ["test", "test"]
     assert {"predict.yaml", "test.yaml"} <= {path.name for path in (folder / "run").iterdir()}
+
+
+def test_the_sampling_seed_is_that_of_entries_without_one(folder):
+    arguments = predict({}, BASE_ALONE, "--trainer.callbacks=[]", *QUIET)
+    Path("prompts.json").write_text(json.dumps([{"prompt": PROMPT}, {"prompt": PROMPT, "seed": 3}]))
+    made = {}
+    for seed in (42, 100):
+        main([*arguments, f"--model.sampling.seed={seed}", f"--run=run-{seed}"])
+        made[seed] = [folder / f"run-{seed}/clips/{name}.mp4" for name in ("0000", "0001")]
+    assert [read_metadata(path)["seed"] for path in made[42] + made[100]] == ["42", "3", "100", "3"]
+    first, second = ([read_clip(path).frames for path in made[seed]] for seed in (42, 100))
+    assert not torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+
+
+@pytest.mark.parametrize("subcommand", ["predict", "test"])
+def test_sampling_without_a_trained_adapter_is_refused(nano_data, folder, subcommand):
+    said = fails(subcommand, "-c", NANO, f"--data.prompts={nano_data}/test/prompts.json", "--run=run")
+    assert f"{subcommand} has no trained adapter: give --model.adapter FILE" in said
+    assert "or --model.use_adapter=false" in said
+    assert not (folder / "run").exists()
+
+
+def test_a_checkpoint_or_an_adapter_is_enough_to_sample(fit, folder):
+    fit("--run=run")
+    checkpoint = next((folder / "run/checkpoints").glob("*.ckpt"))
+    resumed = [f"--ckpt_path={checkpoint}", "--model.lora={rank: 2, alpha: 2}"]
+    for name, given in {"a": ["--model.adapter=run/adapter.safetensors"], "b": resumed}.items():
+        main([*predict({}, *given), f"--run={name}", *QUIET])
+    made = [read_clip(next((folder / name / "clips").glob("*.mp4"))).frames for name in "ab"]
+    assert torch.equal(*made)
 
 
 def test_wandb_logs_offline_without_a_network(fit, folder, monkeypatch):
@@ -115,7 +157,7 @@ def test_a_scorer_can_be_named_in_a_yaml(nano_data, folder):
         "trainer:\n  callbacks:\n    - class_path: idlora_pl.training.callbacks.ScoreClips\n      init_args:\n"
         "        row: mine\n        scorer:\n          class_path: idlora_pl.nano.embedders.nano_scorer\n"
     )
-    prompts = [f"--data.prompts={nano_data}/test/prompts.json", "--model.sampling.steps=2"]
+    prompts = [f"--data.prompts={nano_data}/test/prompts.json", "--model.sampling.steps=2", BASE_ALONE]
     main(["predict", "-c", NANO, "-c", "score.yaml", *prompts, "--run=run", *QUIET])
     assert {row.row for row in read_scores(folder / "run/scores.jsonl")} == {"mine"}
 
@@ -138,7 +180,7 @@ def test_shards_of_wrong_lengths_are_refused(folder):
 
 def test_an_adapter_of_another_base_is_refused(fit):
     fit("--run=run", "--trainer.max_steps=1")
-    said = fails(*predict({}), "--model.base=smoke", "--model.adapter=run/adapter.safetensors")
+    said = fails(*predict({}, "--model.base=smoke", "--model.adapter=run/adapter.safetensors"))
     assert "adapter of base model 'nano', this model is 'smoke'" in said
 
 
@@ -161,9 +203,9 @@ def test_settings_that_cannot_be_used_are_refused(nano_data):
     assert "nowhere does not exist; correct model.weights" in fails("fit", "--model.weights=nowhere")
     assert "base 'ltx2-19b' needs weights" in fails("fit")
     assert "nowhere.st: no such file" in fails("fit", "-c", NANO, "--model.weights=nowhere.st")
-    assert "data.prompts is not set" in fails("predict", "-c", NANO)
+    assert "data.prompts is not set" in fails("predict", "-c", NANO, BASE_ALONE)
     assert "data.val_shards is not set" in fails("validate", "-c", NANO, "--data.val_shards=null")
-    smoke_test = fails("test", "-c", SMOKE, f"--data.prompts={nano_data}/test/prompts.json")
+    smoke_test = fails("test", "-c", SMOKE, BASE_ALONE, f"--data.prompts={nano_data}/test/prompts.json")
     assert "only the nano world comes with scorers" in smoke_test
     with pytest.raises(SystemExit, match="nowhere.jsonl does not exist"):
         main(["table", "nowhere.jsonl"])

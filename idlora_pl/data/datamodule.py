@@ -34,6 +34,7 @@ class PairedClips(LightningDataModule):
         seed: int = 0,
         drop_last: bool = True,
         cache: bool = False,
+        prompt_seed: int = 42,
     ) -> None:
         """Remember the settings; nothing is opened before `setup`.
 
@@ -48,11 +49,14 @@ class PairedClips(LightningDataModule):
             seed: of the order.
             drop_last: whether an incomplete last batch is left out of training.
             cache: decode every sample once and keep all in memory, in the same order; for small sets.
+            prompt_seed: entry i of `prompts` without a seed of its own is sampled with prompt_seed + i; the
+                command line sets it to `model.sampling.seed`.
         """
         super().__init__()
         self.shards, self.val_shards, self.prompts = shards, val_shards, prompts
         self.batch_size, self.num_workers, self.shuffle_buffer = batch_size, num_workers, shuffle_buffer
         self.seed, self.drop_last, self.cache = seed, drop_last, cache
+        self.prompt_seed = prompt_seed
         self._entries: list[dict[str, Any]] = []
         self._open: dict[str, ShardSet] = {}
         self._cached: dict[str, dict[Ref, PairSample]] = {}
@@ -72,7 +76,7 @@ class PairedClips(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Open the shard sets or the prompt file, so that a missing one is noticed before anything runs."""
         if stage in ("predict", "test"):
-            self._entries = read_prompts(self._needed("prompts", self.prompts))
+            self._entries = read_prompts(self._needed("prompts", self.prompts), seed=self.prompt_seed)
             return
         if stage == "validate":
             self._shard_set(self._needed("val_shards", self.val_shards))

@@ -144,7 +144,8 @@ class SampleClips(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Read the prompt file before anything is trained."""
         if stage == "fit":
-            self._entries = read_prompts(self.prompts)[: self.n_clips]
+            assert isinstance(pl_module, IDLoRA)
+            self._entries = read_prompts(self.prompts, seed=pl_module.sampling.seed)[: self.n_clips]
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Generate, write, log and score."""
