@@ -5,9 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+from pickle import UnpicklingError
 from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+BAD_INPUT = (ValueError, FileNotFoundError, IsADirectoryError, MisconfigurationException, UnpicklingError)
+"""What the command line ends with in a sentence; every other error is ours and shows its traceback."""
 
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
 
@@ -22,6 +27,20 @@ class OneLineParser(LightningArgumentParser):
         known = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
         print(f"idlora: {_sentence(message, known)}; `{command} --help` lists the options", file=sys.stderr)
         sys.exit(2)
+
+
+def sentence(error: Exception) -> str:
+    """Say in one line what is wrong with the input; Lightning's and torch's own errors get the fix added."""
+    if isinstance(error, UnpicklingError):
+        return (
+            "the file of --ckpt_path is no checkpoint; give a .ckpt that `idlora fit` wrote, "
+            "or pass an adapter.safetensors with --model.adapter"
+        )
+    line = " ".join(str(error).split())
+    if isinstance(error, MisconfigurationException):
+        line = line.rstrip(".")
+        return f"the trainer cannot run with these settings ({line}); correct them, as with --trainer.accelerator=cpu"
+    return line
 
 
 def _sentence(message: str, known: list[str]) -> str:

@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
-from idlora_pl.arguments import OneLineParser
+from idlora_pl.arguments import BAD_INPUT, OneLineParser, sentence
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.nano.embedders import nano_scorer
 from idlora_pl.tools import TOOLS
@@ -186,8 +186,8 @@ def main(arguments: list[str] | None = None) -> None:
                 auto_configure_optimizers=False,
                 seed_everything_default=42,
             )
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"idlora: {error}")
+    except BAD_INPUT as error:
+        sys.exit(f"idlora: {sentence(error)}")
 
 
 if __name__ == "__main__":

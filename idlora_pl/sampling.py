@@ -45,6 +45,12 @@ class Sampling:
     batch_size: int = 1
     seed: int = 42
 
+    def __post_init__(self) -> None:
+        """Refuse sizes and counts that cannot be sampled."""
+        for name, least in {"n_frames": 1, "height": 1, "width": 1, "steps": 2, "batch_size": 1}.items():
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"sampling.{name} must be at least {least}; got {value}")
+
     def guidance(self, stg_block: int) -> list[Guidance]:
         """Return the four guidance terms; those that are off cost nothing."""
         return [

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from idlora_pl.cli import main
 from idlora_pl.data.samples import PairSample
@@ -203,12 +204,38 @@ def test_settings_that_cannot_be_used_are_refused(nano_data):
     assert "nowhere does not exist; correct model.weights" in fails("fit", "--model.weights=nowhere")
     assert "base 'ltx2-19b' needs weights" in fails("fit")
     assert "nowhere.st: no such file" in fails("fit", "-c", NANO, "--model.weights=nowhere.st")
+    assert "sampling.batch_size must be at least 1; got 0" in fails(*predict({}, "--model.sampling.batch_size=0"))
+    assert "sampling.steps must be at least 2; got 1" in fails(*predict({}, "--model.sampling.steps=1"))
     assert "data.prompts is not set" in fails("predict", "-c", NANO, BASE_ALONE)
     assert "data.val_shards is not set" in fails("validate", "-c", NANO, "--data.val_shards=null")
     smoke_test = fails("test", "-c", SMOKE, BASE_ALONE, f"--data.prompts={nano_data}/test/prompts.json")
     assert "only the nano world comes with scorers" in smoke_test
     with pytest.raises(SystemExit, match="nowhere.jsonl does not exist"):
         main(["table", "nowhere.jsonl"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the accelerator is there")
+def test_an_accelerator_that_is_not_there_is_refused():
+    said = fails("fit", "-c", NANO, "--trainer.accelerator=gpu")
+    assert "the trainer cannot run with these settings" in said
+    assert "correct them, as with --trainer.accelerator=cpu" in said
+
+
+def test_a_checkpoint_path_that_is_none_is_refused():
+    Path("other.ckpt").write_text("no checkpoint")
+    save_file({"weight": torch.zeros(2)}, "adapter.safetensors", {"base": "nano"})
+    for name in ("other.ckpt", "adapter.safetensors"):
+        said = fails(*predict({}, f"--ckpt_path={name}"))
+        assert "the file of --ckpt_path is no checkpoint; give a .ckpt that `idlora fit` wrote" in said
+        assert "or pass an adapter.safetensors with --model.adapter" in said
+
+
+@pytest.mark.parametrize("content", [None, "rows: [a"])
+def test_a_table_that_cannot_be_read_ends_in_a_sentence(content):
+    if content is not None:
+        Path("table.yaml").write_text(content)
+    with pytest.raises(SystemExit, match=r"^idlora: table.yaml (does not exist; give|is not yaml .*; correct it)"):
+        main(["table", "table.yaml"])
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,15 @@ def test_a_full_size_base_needs_weights(tmp_path):
         IDLoRAPipeline.from_pretrained("ltx2-19b", weights=tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [("n_frames", 0, 1), ("height", 0, 1), ("width", -64, 1), ("steps", 1, 2), ("batch_size", 0, 1)],
+)
+def test_sampling_settings_that_are_too_small_are_refused(name, value, least):
+    with pytest.raises(ValueError, match=rf"sampling.{name} must be at least {least}; got {value}"):
+        Sampling(**{name: value})
+
+
 def test_the_defaults_are_the_released_scripts_values():
     assert Sampling() == Sampling(121, 512, 512, 30, 4096, (3.0, 7.0), 3.0, 1.0, 3.0)
     assert default_sampling("ltx2-19b") == Sampling()

@@ -29,11 +29,9 @@ def read_table(path: Path | str, *, runs_dir: Path | str = "runs") -> tuple[Tabl
         ValueError: The file is neither, or something in it does not fit; the message says what.
     """
     path = Path(path)
-    if path.suffix == ".jsonl":
-        return table_from_scores(path)
-    if path.suffix in (".yaml", ".yml"):
-        return table_from_yaml(path, runs_dir)
-    raise ValueError(f"{path} is not a table; give a scores.jsonl or a yaml of experiments/tables")
+    if path.is_dir() or path.suffix not in (".jsonl", ".yaml", ".yml"):
+        raise ValueError(f"{path} is not a table; give a scores.jsonl or a yaml of experiments/tables")
+    return table_from_scores(path) if path.suffix == ".jsonl" else table_from_yaml(path, runs_dir)
 
 
 def table_from_scores(path: Path | str) -> tuple[Table, list[ScoreRow]]:
@@ -65,7 +63,7 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
     ``command``, of a row or of the whole table, is printed for rows whose run is missing.
     """
     path = Path(path)
-    content = _mapping(yaml.safe_load(path.read_text()), _TABLE_KEYS, {"columns", "rows"}, str(path))
+    content = _mapping(_load(path), _TABLE_KEYS, {"columns", "rows"}, str(path))
     columns = [
         Column(
             metric,
@@ -83,6 +81,15 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
         scores += found
     paired = [(a, b) for a, b in content.get("paired", [])]
     return build_table(scores, rows, columns, paired, caption=content.get("caption", "")), scores
+
+
+def _load(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} does not exist; give a scores.jsonl or a yaml of experiments/tables") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not yaml ({' '.join(str(error).split())}); correct it") from error
 
 
 def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, where: str) -> tuple[Row, list[ScoreRow]]:

@@ -152,3 +152,16 @@ def test_a_missing_row_prints_its_command_or_that_of_the_table(tmp_path: Path) -
 def test_other_files_are_no_tables(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"table.md is not a table; give a scores.jsonl or a yaml"):
         read_table(tmp_path / "table.md")
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(ValueError, match=r"folder.yaml is not a table; give a scores.jsonl or a yaml"):
+        read_table(tmp_path / "folder.yaml")
+    with pytest.raises(ValueError, match=r"nowhere.yaml does not exist; give a scores.jsonl or a yaml"):
+        read_table(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("content", [b"rows: [a", b"caption: \xff"])
+def test_a_file_that_is_not_yaml_is_named_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad.yaml is not yaml \(.*\); correct it$") as failure:
+        read_table(tmp_path / "bad.yaml")
+    assert "\n" not in str(failure.value)
