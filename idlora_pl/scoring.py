@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,8 @@ def score_files(
 ) -> Iterator[ScoreRow]:
     """Score one file an entry; a file that is missing or broken gets a reason, not silence.
 
+    The rows of files that exist note the file's hash as `clip_sha256`.
+
     Args:
         scorer: The metrics.
         entries: Of the prompt file.
@@ -52,17 +56,48 @@ def score_files(
         beside: Folder of the scores file, which paths are written relative to.
     """
     for entry in entries:
-        path = Path(entry["target_path"]) if clips is None else clips / f"{entry['output_name']}.mp4"
+        path = clip_path(entry, clips)
         file = _relative(path, beside)
         if not path.is_file():
             yield _unscored(scorer, entry, row, "file_missing", file)
             continue
+        digest = short_hash(path)
         try:
             clip = read_clip(path)
         except MediaError:
-            yield _unscored(scorer, entry, row, "file_unreadable", file)
+            scored = _unscored(scorer, entry, row, "file_unreadable", file)
+        else:
+            scored = score_clip(scorer, entry, clip, row, file)
+        yield replace(scored, notes=scored.notes | {"clip_sha256": digest})
+
+
+def refuse_changed(rows: Sequence[ScoreRow], entries: Sequence[Entry], clips: Path | None, scores: Path) -> None:
+    """Raise ValueError when a clip that has a row is another file by now.
+
+    Args:
+        rows: What is already scored, of one row of the table.
+        entries: Of the prompt file.
+        clips: As in `score_files`.
+        scores: File that the rows stand in.
+    """
+    noted = {found.key: found.notes["clip_sha256"] for found in rows if "clip_sha256" in found.notes}
+    for entry in entries:
+        name = entry["output_name"]
+        if name not in noted or (clips is None and entry["target_path"] is None):
             continue
-        yield score_clip(scorer, entry, clip, row, file)
+        path = clip_path(entry, clips)
+        if path.is_file() and short_hash(path) != noted[name]:
+            raise ValueError(f"{path} is not the clip that {scores} holds scores of; remove {scores} and score again")
+
+
+def clip_path(entry: Entry, clips: Path | None) -> Path:
+    """Return the clip of an entry in a folder, or its real target clip where there is no folder."""
+    return Path(entry["target_path"]) if clips is None else clips / f"{entry['output_name']}.mp4"
+
+
+def short_hash(path: Path) -> str:
+    """Return the first 16 hex digits of a file's SHA-256."""
+    return sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _unscored(scorer: ClipScorer, entry: Entry, row: str, reason: str, file: str) -> ScoreRow:

@@ -12,7 +12,7 @@ from rich.progress import track
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.report import append_scores, read_scores, read_table, to_rich, write_report
-from idlora_pl.scoring import score_files
+from idlora_pl.scoring import refuse_changed, score_files
 
 
 def table(arguments: list[str]) -> None:
@@ -47,7 +47,9 @@ def score(arguments: list[str]) -> None:
         raise ValueError(f"--clips {options.clips} is not a folder; give the folder that holds the mp4 files")
     entries = read_prompts(options.prompts)
     known = read_scores(options.scores) if options.scores.is_file() else []
-    done = {found.key for found in known if found.row == options.row}
+    kept = [found for found in known if found.row == options.row]
+    refuse_changed(kept, entries, options.clips, options.scores)
+    done = {found.key for found in kept}
     left = [entry for entry in entries if entry["output_name"] not in done]
     if options.clips is None and (bare := [entry for entry in left if entry["target_path"] is None]):
         raise ValueError(f"{options.prompts}: entry '{bare[0]['output_name']}' has no target_path; give --clips FOLDER")

@@ -1,6 +1,7 @@
 """Clips are scored against their entries; a file that is missing or broken gets a reason."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,7 +45,8 @@ def test_scores_in_memory_are_scores_of_the_file(scorer, nano_data, tmp_path):
     entry = read_prompts(nano_data / "test/prompts.json")[0]
     (from_file,) = score_files(scorer, [entry], None, "real", tmp_path)
     clip = read_clip(entry["target_path"])
-    assert score_clip(scorer, entry, clip, "real", from_file.notes["clip"]) == from_file
+    in_memory = score_clip(scorer, entry, clip, "real", from_file.notes["clip"])
+    assert replace(in_memory, notes=from_file.notes) == from_file
 
 
 def test_a_missing_or_broken_file_is_a_row_with_a_reason(scorer, nano_data, tmp_path):
@@ -70,6 +72,23 @@ def test_the_tools_score_a_folder_once_and_print_its_table(nano_data, tmp_path, 
     table([str(scores), "--output", str(tmp_path / "out")])
     assert "copy" in capsys.readouterr().out
     assert (tmp_path / "out/table.md").is_file()
+
+
+def test_scores_of_clips_that_were_replaced_are_not_kept(nano_data, tmp_path):
+    prompts, scores, clips = nano_data / "test/prompts.json", tmp_path / "scores.jsonl", tmp_path / "clips"
+    first, second = read_prompts(prompts)
+    clips.mkdir()
+    shutil.copy(first["target_path"], clips / f"{first['output_name']}.mp4")
+    arguments = [str(prompts), "--clips", str(clips), "--scores", str(scores)]
+    score([*arguments, "--row", "a"])
+    assert ["clip_sha256" in row.notes for row in read_scores(scores)] == [True, False]
+    kept = scores.read_text()
+    shutil.copy(second["target_path"], clips / f"{first['output_name']}.mp4")
+    with pytest.raises(ValueError, match=r"item-0000.mp4 is not the clip that .*scores.jsonl holds scores of; remove"):
+        score([*arguments, "--row", "a"])
+    assert scores.read_text() == kept
+    score([*arguments, "--row", "b"])
+    assert len(read_scores(scores)) == 4
 
 
 def test_the_score_tool_says_what_it_lacks(nano_data, tmp_path):
