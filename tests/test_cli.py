@@ -1,6 +1,7 @@
 """The `idlora` command: every subcommand on a tiny nano data set, and one sentence for every bad input."""
 
 import json
+import re
 import subprocess
 import sys
 import wave
@@ -17,6 +18,7 @@ from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
 from idlora_pl.media import read_clip, read_metadata
 from idlora_pl.method.tokens import TextFeatures
+from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.report import read_scores
 
 ROOT = Path(__file__).parents[1]
@@ -99,9 +101,14 @@ def test_the_saved_config_repeats_a_run(fit, folder):
     assert all(torch.equal(weight, states[1][name]) for name, weight in states[0].items())
 
 
-def test_validate_repeats_the_losses_of_an_adapter(nano_data, capsys):
-    main(["validate", "-c", NANO, f"--data.val_shards={nano_data}/validation", "--run=run", *QUIET])
-    assert "val/loss" in capsys.readouterr().out
+def test_validate_prints_the_same_losses_twice_and_lower_ones_with_an_adapter(nano_data, capsys):
+    def loss(*more: str) -> float:
+        main(["validate", "-c", NANO, f"--data.val_shards={nano_data}/validation", "--run=run", *QUIET, *more])
+        return float(re.search(r"val/loss\D+(\d+\.\d+)", capsys.readouterr().out)[1])
+
+    base = loss()
+    assert loss() == base
+    assert loss(f"--model.adapter={ASSETS / 'adapter.safetensors'}") < base
 
 
 def test_predict_writes_clips_and_test_scores_them(nano_data, folder):
