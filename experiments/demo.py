@@ -7,7 +7,6 @@ for each. Speakers of training, validation and test are disjoint.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -223,7 +222,6 @@ def report(output: Path, size: Size, seconds: dict[str, float]) -> None:
         console.print(part)
     for path in write_report(table, rows, output):
         console.print(f"wrote {path}")
-    (output / "seconds.json").write_text(json.dumps(seconds) + "\n")
 
 
 if __name__ == "__main__":
