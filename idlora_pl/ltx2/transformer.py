@@ -6,6 +6,7 @@ Letters: B batch, N tokens, C channels.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 from idlora_pl.ltx2.presets import Preset, preset_named
 from idlora_pl.ltx2.weights import read_weights
-from idlora_pl.method.masks import BlindQueries, HideKeys, NotedRotary, SkipBlock, text_bias
+from idlora_pl.method.masks import text_bias
+from idlora_pl.method.perturbation import UNPERTURBED, Modality, Perturbation
+from idlora_pl.method.processors import BlindQueries, HideKeys, IsolateSamples, NotedRotary, PerturbSelfAttention
 from idlora_pl.method.tokens import AVSequence
 
 # The model embeds noise levels in thousandths.
@@ -87,28 +90,25 @@ class LTX2(nn.Module):
         av: AVSequence,
         sigma: Tensor,
         *,
-        skip_blocks: tuple[int, ...] = (),
-        isolate_modalities: bool = False,
+        perturbation: Perturbation = UNPERTURBED,
     ) -> tuple[Tensor, Tensor]:
         """Predict the velocities of the target tokens.
 
         Args:
             av: the sequence.
             sigma: (B,) noise level in [0, 1].
-            skip_blocks: blocks whose self-attention is perturbed (spatio-temporal guidance).
-            isolate_modalities: whether audio and video ignore each other.
+            perturbation: perturbed self-attention (spatio-temporal guidance) and isolated modalities.
 
         Returns:
             (B, N, C) of video and of audio, reference rows cut, in the dtype of the latents.
         """
-        self._check_blocks(skip_blocks)
-        dropped, valued = (skip_blocks, ()) if self.preset.skip == "drop" else ((), skip_blocks)
+        self._check_blocks(perturbation.blocks)
+        perturbation = perturbation.for_batch(av.video.latents.shape[0])
         hidden_keys = 0 if av.video_sees_reference else av.audio.n_reference
-        with self._notes(hidden_keys, dropped):
+        with self._notes(hidden_keys, perturbation):
             video, audio = self.transformer(
                 **self._inputs(av, sigma),
-                isolate_modalities=isolate_modalities,
-                spatio_temporal_guidance_blocks=list(valued),
+                isolate_modalities=perturbation.isolate and perturbation.samples is None,
                 use_cross_timestep=self.preset.use_cross_timestep,
                 return_dict=False,
             )
@@ -134,30 +134,35 @@ class LTX2(nn.Module):
         }
 
     def _wrap_processors(self) -> None:
+        remains: Literal["nothing", "values"] = "nothing" if self.preset.skip == "drop" else "values"
         for index, block in enumerate(self.transformer.transformer_blocks):
-            hide_keys, blind = block.audio_to_video_attn, block.audio_attn2
-            hide_keys.set_processor(HideKeys(hide_keys.get_processor()))
-            blind.set_processor(BlindQueries(blind.get_processor()))
-            if self.preset.skip == "drop":
-                for attention in (block.attn1, block.audio_attn1):
-                    attention.set_processor(SkipBlock(attention.get_processor(), index))
+            for cross, wrap in (
+                (block.audio_to_video_attn, lambda inner: IsolateSamples(HideKeys(inner))),
+                (block.video_to_audio_attn, IsolateSamples),
+                (block.audio_attn2, BlindQueries),
+            ):
+                cross.set_processor(wrap(cross.get_processor()))
+            own = {"video": block.attn1, "audio": block.audio_attn1}
+            for modality in get_args(Modality):
+                wrapped = PerturbSelfAttention(own[modality].get_processor(), index, modality, remains)
+                own[modality].set_processor(wrapped)
 
     @contextmanager
-    def _notes(self, hidden_keys: int, skipped_blocks: tuple[int, ...]) -> Iterator[None]:
+    def _notes(self, hidden_keys: int, perturbation: Perturbation) -> Iterator[None]:
         """Put notes on the rotary embeddings that the transformer makes while the context is open."""
 
         def note(_module: nn.Module, _arguments: object, rotary: tuple[Tensor, Tensor]) -> NotedRotary:
-            return NotedRotary(rotary, hidden_keys, skipped_blocks)
+            return NotedRotary(rotary, hidden_keys, perturbation)
 
         with ExitStack() as hooks:
             for name in ("rope", "audio_rope", "cross_attn_audio_rope"):
                 hooks.callback(getattr(self.transformer, name).register_forward_hook(note).remove)
             yield
 
-    def _check_blocks(self, skip_blocks: tuple[int, ...]) -> None:
+    def _check_blocks(self, blocks: tuple[int, ...]) -> None:
         n_blocks = len(self.transformer.transformer_blocks)
-        if any(not 0 <= block < n_blocks for block in skip_blocks):
+        if any(not 0 <= block < n_blocks for block in blocks):
             raise ValueError(
-                f"skip_blocks must lie in 0..{n_blocks - 1} for {self.preset.name}; got {skip_blocks}; "
+                f"perturbation.blocks must lie in 0..{n_blocks - 1} for {self.preset.name}; got {blocks}; "
                 f"the preset's own block is {self.preset.stg_block}"
             )

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from idlora_pl.method.perturbation import UNPERTURBED, Modalities, Perturbation
 from idlora_pl.method.tokens import AVSequence, TextContext
 
 Velocities = tuple[Tensor, Tensor]
@@ -25,8 +26,7 @@ class VelocityField(Protocol):
         av: AVSequence,
         sigma: Tensor,
         *,
-        skip_blocks: tuple[int, ...] = (),
-        isolate_modalities: bool = False,
+        perturbation: Perturbation = UNPERTURBED,
     ) -> Velocities:
         """Velocities (B, N, C) of the target tokens of video and audio at noise level sigma (B,)."""
         ...
@@ -100,10 +100,12 @@ class PerturbedGuidance:
     Attributes:
         scale: weight of the contrast in both modalities; 0 is no guidance.
         blocks: the perturbed blocks; each base model has its own (`Preset.stg_block`).
+        modalities: whose self-attention is perturbed; both velocities are guided either way.
     """
 
     scale: float = 1.0
     blocks: tuple[int, ...] = (29,)
+    modalities: Modalities = "both"
 
     @property
     def weights(self) -> tuple[float, float]:
@@ -112,7 +114,7 @@ class PerturbedGuidance:
 
     def twin(self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None) -> Velocities:
         """Velocities with the perturbed blocks."""
-        return velocity(av, sigma, skip_blocks=self.blocks)
+        return velocity(av, sigma, perturbation=Perturbation(self.blocks, self.modalities))
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class ModalityGuidance:
 
     def twin(self, velocity: VelocityField, av: AVSequence, sigma: Tensor, negative: TextContext | None) -> Velocities:
         """Velocities without audio-video cross attention."""
-        return velocity(av, sigma, isolate_modalities=True)
+        return velocity(av, sigma, perturbation=Perturbation(isolate=True))
 
 
 def guided(

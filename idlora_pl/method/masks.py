@@ -1,21 +1,12 @@
-"""Who sees the voice reference: text bias, and attention processors that obey notes travelling with a call.
+"""Who sees the prompt: additive biases of the attention towards the text.
 
-The transformer hands rotary embeddings through its blocks to the attention processors untouched.
-`NotedRotary` is such an embedding with two notes on it, so a processor needs no state of its own: gradient
-checkpointing replays a call with the notes of that call, whatever ran in between.
-
-Letters: B batch, N queries, L text tokens, C channels.
+Letters: B batch, N queries, L text tokens.
 """
-
-from collections.abc import Iterable
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from idlora_pl.method.tokens import AVSequence, HiddenText
-
-Rotary = tuple[Tensor, Tensor]
 
 # As hidden as finfo.min: the softmax weight is 0 beside a visible key, and a row full of it is uniform.
 # finfo.min itself overflows to -inf when it is cast from float32 to bfloat16 or multiplied by log2(e).
@@ -52,131 +43,3 @@ def text_bias(sequence: AVSequence, dtype: torch.dtype) -> tuple[Tensor | None, 
 
 def _hidden_value(hidden_text: HiddenText) -> float:
     return HIDDEN if hidden_text == "uniform" else float("-inf")
-
-
-class NotedRotary(tuple[Tensor, Tensor]):
-    """A rotary embedding (cos, sin) that carries notes for attention processors.
-
-    Attributes:
-        hidden_keys: how many leading keys `HideKeys` removes.
-        skipped_blocks: blocks whose self-attention `SkipBlock` leaves out.
-    """
-
-    hidden_keys: int
-    skipped_blocks: tuple[int, ...]
-
-    def __new__(cls, rotary: Iterable[Tensor], hidden_keys: int, skipped_blocks: tuple[int, ...]) -> "NotedRotary":
-        """Put the notes on a (cos, sin) pair."""
-        noted = super().__new__(cls, tuple(rotary))
-        noted.hidden_keys = hidden_keys
-        noted.skipped_blocks = skipped_blocks
-        return noted
-
-
-class Processor(Protocol):
-    """What computes one attention: a diffusers attention processor."""
-
-    def __call__(
-        self,
-        attn: torch.nn.Module,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        query_rotary_emb: Rotary | None = None,
-        key_rotary_emb: Rotary | None = None,
-    ) -> Tensor:
-        """Return the attention output, (B, N, C)."""
-        ...
-
-
-class _Wrapper:
-    """An attention processor around another one; the choice of attention backend goes to the inner one."""
-
-    def __init__(self, inner: Processor) -> None:
-        self.inner = inner
-
-    @property
-    def _attention_backend(self) -> object:
-        return self.inner._attention_backend  # type: ignore[attr-defined]
-
-    @_attention_backend.setter
-    def _attention_backend(self, backend: object) -> None:
-        self.inner._attention_backend = backend  # type: ignore[attr-defined]
-
-    @property
-    def _parallel_config(self) -> object:
-        return self.inner._parallel_config  # type: ignore[attr-defined]
-
-    @_parallel_config.setter
-    def _parallel_config(self, config: object) -> None:
-        self.inner._parallel_config = config  # type: ignore[attr-defined]
-
-
-class HideKeys(_Wrapper):
-    """Audio-to-video attention from which the first keys can be removed.
-
-    Removing a key equals masking it (to 1.3e-6 in float32) and needs no mask: flash attention stays on.
-    """
-
-    def __call__(
-        self,
-        attn: torch.nn.Module,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        query_rotary_emb: Rotary | None = None,
-        key_rotary_emb: Rotary | None = None,
-    ) -> Tensor:
-        """Return the attention output, (B, N, C)."""
-        if isinstance(key_rotary_emb, NotedRotary) and encoder_hidden_states is not None:
-            cut = key_rotary_emb.hidden_keys
-            cos, sin = key_rotary_emb
-            encoder_hidden_states = encoder_hidden_states[:, cut:]
-            # (B, heads, keys, width), or (B, keys, width) in the interleaved layout
-            key_rotary_emb = (cos[..., cut:, :], sin[..., cut:, :])
-        return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, query_rotary_emb, key_rotary_emb)
-
-
-class BlindQueries(_Wrapper):
-    """Audio-to-text attention whose output is exactly 0 for queries that see nothing (a mask row of -inf)."""
-
-    def __call__(
-        self,
-        attn: torch.nn.Module,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        query_rotary_emb: Rotary | None = None,
-        key_rotary_emb: Rotary | None = None,
-    ) -> Tensor:
-        """Return the attention output, (B, N, C)."""
-        rotary = (query_rotary_emb, key_rotary_emb)
-        if attention_mask is None:
-            return self.inner(attn, hidden_states, encoder_hidden_states, None, *rotary)
-        blind = attention_mask.isneginf().all(dim=-1, keepdim=True)
-        visible = attention_mask.masked_fill(blind, 0.0)
-        output = self.inner(attn, hidden_states, encoder_hidden_states, visible, *rotary)
-        return output.masked_fill(blind, 0.0)
-
-
-class SkipBlock(_Wrapper):
-    """Self-attention of one block that contributes nothing when the call's notes name the block."""
-
-    def __init__(self, inner: Processor, block: int) -> None:
-        """Wrap the processor of block number `block`."""
-        super().__init__(inner)
-        self.block = block
-
-    def __call__(
-        self,
-        attn: torch.nn.Module,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        query_rotary_emb: Rotary | None = None,
-        key_rotary_emb: Rotary | None = None,
-    ) -> Tensor:
-        """Return the attention output, (B, N, C)."""
-        if isinstance(query_rotary_emb, NotedRotary) and self.block in query_rotary_emb.skipped_blocks:
-            return torch.zeros_like(hidden_states)
-        return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, query_rotary_emb, key_rotary_emb)

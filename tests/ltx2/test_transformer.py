@@ -15,6 +15,7 @@ from idlora_pl.method.guidance import (
     guided,
 )
 from idlora_pl.method.in_context import InContext
+from idlora_pl.method.perturbation import UNPERTURBED, Perturbation
 from idlora_pl.method.sampler import sample_euler
 from idlora_pl.method.tokens import TextContext, Tokens
 
@@ -149,50 +150,81 @@ def test_padded_text_does_not_matter(smoke_ltx2, make_sequence):
     torch.testing.assert_close(padded, short, atol=1e-5, rtol=0)
 
 
-def test_a_skipped_block_of_the_19b_layout_loses_its_self_attention(make_sequence):
+def no_output(attention):
+    """Make an attention contribute nothing."""
+    attention.to_out[0].weight.zero_()
+    attention.to_out[0].bias.zero_()
+
+
+@pytest.mark.parametrize(
+    ("modalities", "names"), [("both", ("attn1", "audio_attn1")), ("video", ("attn1",)), ("audio", ("audio_attn1",))]
+)
+def test_a_perturbed_block_of_the_19b_layout_loses_its_self_attention(make_sequence, modalities, names):
     model, av = LTX2.from_preset("smoke").requires_grad_(False), make_sequence()
-    skipped = model(av, SIGMA, skip_blocks=(1,))
-    block = model.transformer.transformer_blocks[1]
-    for attention in (block.attn1, block.audio_attn1):
-        attention.to_out[0].weight.zero_()
-        attention.to_out[0].bias.zero_()
-    torch.testing.assert_close(skipped, model(av, SIGMA))
+    perturbed = model(av, SIGMA, perturbation=Perturbation((1,), modalities))
+    for name in names:
+        no_output(getattr(model.transformer.transformer_blocks[1], name))
+    torch.testing.assert_close(perturbed, model(av, SIGMA))
 
 
-def test_a_skipped_block_of_the_23_layout_passes_its_values(smoke_ltx23, make_sequence):
-    av = make_sequence(n_reference=0)
-    av = replace(av, text=TextContext(torch.randn(1, 5, 32), torch.randn(1, 5, 16)))
-    attention = smoke_ltx23.transformer.transformer_blocks[1].attn1
-    queries = outputs_of(attention.to_q, lambda: smoke_ltx23(av, SIGMA, skip_blocks=(1,)))
-    assert queries == []
-    assert not torch.equal(smoke_ltx23(av, SIGMA, skip_blocks=(1,))[0], smoke_ltx23(av, SIGMA)[0])
+def text_of_ltx23(av):
+    """The sequence with text of the widths of the smoke model in the layout of LTX-2.3."""
+    batch = av.video.latents.shape[0]
+    return replace(av, text=TextContext(torch.randn(batch, 5, 32), torch.randn(batch, 5, 16)))
+
+
+@pytest.mark.parametrize(("modalities", "silent"), [("both", "va"), ("video", "v"), ("audio", "a")])
+def test_a_perturbed_block_of_the_23_layout_passes_its_values(smoke_ltx23, make_sequence, modalities, silent):
+    av, twin = text_of_ltx23(make_sequence()), Perturbation((1,), modalities)
+    block = smoke_ltx23.transformer.transformer_blocks[1]
+    for key, attention in (("v", block.attn1), ("a", block.audio_attn1)):
+        queries = outputs_of(attention.to_q, lambda: smoke_ltx23(av, SIGMA, perturbation=twin))
+        assert len(queries) == (key not in silent)
+    assert not torch.equal(smoke_ltx23(av, SIGMA, perturbation=twin)[0], smoke_ltx23(av, SIGMA)[0])
+
+
+@pytest.mark.parametrize("layout", ["19b", "2.3"])
+@pytest.mark.parametrize("twin", [Perturbation((0, 1)), Perturbation((1,), "video"), Perturbation(isolate=True)])
+def test_a_perturbation_of_some_samples_equals_calls_of_their_own(smoke_ltx2, smoke_ltx23, make_sequence, layout, twin):
+    model, av = (smoke_ltx2, make_sequence(batch=3)) if layout == "19b" else (smoke_ltx23, None)
+    av = av or text_of_ltx23(make_sequence(batch=3))
+    samples, sigma = torch.tensor([False, True, False]), torch.tensor([0.2, 0.5, 0.9])
+    mixed = model(av, sigma, perturbation=replace(twin, samples=samples))
+    for expected, chosen in ((model(av, sigma), ~samples), (model(av, sigma, perturbation=twin), samples)):
+        for part, whole in zip(mixed, expected, strict=True):
+            torch.testing.assert_close(part[chosen], whole[chosen], atol=1e-6, rtol=0)
+    assert not torch.equal(model(av, sigma)[0][1], mixed[0][1])
 
 
 def test_isolated_modalities_ignore_each_other(smoke_ltx2, make_sequence):
-    av, other = make_sequence(), make_sequence(seed=1)
+    av, other, alone = make_sequence(), make_sequence(seed=1), Perturbation(isolate=True)
     mixed = replace(av, audio=other.audio)
-    video, _ = smoke_ltx2(av, SIGMA, isolate_modalities=True)
-    assert torch.equal(video, smoke_ltx2(mixed, SIGMA, isolate_modalities=True)[0])
+    video, _ = smoke_ltx2(av, SIGMA, perturbation=alone)
+    assert torch.equal(video, smoke_ltx2(mixed, SIGMA, perturbation=alone)[0])
     assert not torch.equal(smoke_ltx2(av, SIGMA)[0], smoke_ltx2(mixed, SIGMA)[0])
 
 
-def gradients(model, av, *, twin=None, skip_blocks=()):
+def gradients(model, av, *, twin=None, perturbation=UNPERTURBED):
     """Gradients of the audio half, with a call for a twin between forward and backward."""
     model.zero_grad()
-    video, audio = model(av, SIGMA, skip_blocks=skip_blocks)
+    video, audio = model(av, SIGMA.expand(2), perturbation=perturbation)
     if twin is not None:
         model(twin, SIGMA)
     (video.square().mean() + audio.square().mean()).backward()
     return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
 
 
-@pytest.mark.parametrize("skip_blocks", [(), (1,)])
-def test_gradient_checkpointing_gives_the_same_gradients(make_sequence, skip_blocks):
-    model, av = LTX2.from_preset("smoke"), make_sequence(batch=1)
-    expected = gradients(model, av, skip_blocks=skip_blocks)
+SOME = torch.tensor([True, False])
+REPLAYED = [UNPERTURBED, Perturbation((1,)), Perturbation((0,), "video", isolate=True, samples=SOME)]
+
+
+@pytest.mark.parametrize("perturbation", REPLAYED)
+def test_gradient_checkpointing_gives_the_same_gradients(make_sequence, perturbation):
+    model, av = LTX2.from_preset("smoke"), make_sequence(batch=2)
+    expected = gradients(model, av, perturbation=perturbation)
     model.transformer.enable_gradient_checkpointing()
     twin = make_sequence(recipe=SEEN, n_reference=5)
-    replayed = gradients(model, av, twin=twin, skip_blocks=skip_blocks)
+    replayed = gradients(model, av, twin=twin, perturbation=perturbation)
     assert expected.keys() == replayed.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(replayed[name], gradient, atol=1e-6, rtol=1e-5)
@@ -203,15 +235,15 @@ def test_a_failed_call_leaves_nothing_behind(smoke_ltx2, make_sequence):
     before = smoke_ltx2(plain, SIGMA)
     broken = replace(av, text=TextContext(torch.randn(1, 5, 3), torch.randn(1, 5, 3)))
     with pytest.raises(RuntimeError):
-        smoke_ltx2(broken, SIGMA, skip_blocks=(0,))
+        smoke_ltx2(broken, SIGMA, perturbation=Perturbation((0,)))
     for name in ("rope", "audio_rope", "cross_attn_audio_rope"):
         assert not getattr(smoke_ltx2.transformer, name)._forward_hooks
     assert all(torch.equal(*parts) for parts in zip(before, smoke_ltx2(plain, SIGMA), strict=True))
 
 
 def test_a_block_that_does_not_exist_is_refused(smoke_ltx2, make_sequence):
-    with pytest.raises(ValueError, match=r"skip_blocks must lie in 0..1 for smoke; got \(29,\).*block is 1"):
-        smoke_ltx2(make_sequence(), SIGMA, skip_blocks=(29,))
+    with pytest.raises(ValueError, match=r"perturbation.blocks must lie in 0..1 for smoke; got \(29,\).*block is 1"):
+        smoke_ltx2(make_sequence(), SIGMA, perturbation=Perturbation((29,)))
 
 
 @pytest.mark.parametrize("name", ["smoke", "nano"])

@@ -16,6 +16,7 @@ from idlora_pl.method.guidance import (
     TextGuidance,
     guided,
 )
+from idlora_pl.method.perturbation import UNPERTURBED, Perturbation
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
 
 SIGMA = torch.tensor([0.5])
@@ -35,13 +36,12 @@ class CountingField:
         av: AVSequence,
         sigma: Tensor,
         *,
-        skip_blocks: tuple[int, ...] = (),
-        isolate_modalities: bool = False,
+        perturbation: Perturbation = UNPERTURBED,
     ) -> tuple[Tensor, Tensor]:
         """Velocities of the target tokens."""
         self.calls += 1
-        hint = av.text.video.mean() + 0.3 * sum(skip_blocks) + 0.1 * av.audio.n_reference
-        sound, picture = (0.0, 0.0) if isolate_modalities else (av.audio.latents.mean(), av.video.latents.mean())
+        hint = av.text.video.mean() + 0.3 * sum(perturbation.blocks) + 0.1 * av.audio.n_reference
+        sound, picture = (0.0, 0.0) if perturbation.isolate else (av.audio.latents.mean(), av.video.latents.mean())
         return torch.sin(av.video.latents + hint + sound), torch.cos(av.audio.target().latents * hint + picture)
 
 

@@ -24,6 +24,7 @@ from idlora_pl.method.guidance import (
     guided,
 )
 from idlora_pl.method.in_context import InContext
+from idlora_pl.method.perturbation import UNPERTURBED, Perturbation
 from idlora_pl.method.sampler import sample_euler
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens, patchify_audio, patchify_video
 
@@ -37,6 +38,14 @@ TRAIN_VARIANTS = {
     "a2v_only": replace(TRAINED, reference_sees_text=True),
     "text_only": replace(TRAINED, video_sees_reference=True),
     "positive_positions": replace(TRAINED, placement="shared"),
+}
+SECOND = torch.tensor([False, True])
+PERTURBATIONS = {
+    "stg_av": Perturbation((1,)),
+    "stg_v": Perturbation((1,), "video"),
+    "isolated": Perturbation(isolate=True),
+    "mixed_stg_av": Perturbation((1,), samples=SECOND),
+    "mixed_isolated": Perturbation(isolate=True, samples=SECOND),
 }
 
 
@@ -73,14 +82,16 @@ def forward_errors(golden: Golden) -> dict[str, float]:
         errors[f"{case}.video"] = difference(video, packed[f"{case}.out.video"])
         expected = packed[f"{case}.out.audio"]
         errors[f"{case}.audio"] = difference(audio, expected[:, expected.shape[1] - audio.shape[1] :])
-    for name, options in {"stg_av": {"skip_blocks": (1,)}, "isolated": {"isolate_modalities": True}}.items():
-        video, audio = _run(model, packed, "case5", **options)
+    for name, perturbation in PERTURBATIONS.items():
+        video, audio = _run(model, packed, "case5", perturbation)
         errors[f"case5.{name}.video"] = difference(video, packed[f"case5.out.{name}.video"])
         errors[f"case5.{name}.audio"] = difference(audio, packed[f"case5.out.{name}.audio"][:, N_REFERENCE:])
     return errors
 
 
-def _run(model: LTX2, packed: dict[str, Tensor], case: str, **options: object) -> tuple[Tensor, Tensor]:
+def _run(
+    model: LTX2, packed: dict[str, Tensor], case: str, perturbation: Perturbation = UNPERTURBED
+) -> tuple[Tensor, Tensor]:
     def tensor(name: str) -> Tensor:
         return packed.get(f"{case}.in.{name}", packed[f"case2.in.{name}"])
 
@@ -101,7 +112,7 @@ def _run(model: LTX2, packed: dict[str, Tensor], case: str, **options: object) -
         hidden_text="uniform",
     )
     with torch.no_grad():
-        return model(av, tensor("sigma"), **options)
+        return model(av, tensor("sigma"), perturbation=perturbation)
 
 
 def train_errors(golden: Golden) -> dict[str, float]:

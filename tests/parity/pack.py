@@ -23,7 +23,7 @@ FORWARD = {
 }
 SAMPLER = ("in.", "out.", "variant.identity_only.", "variant.no_reference.")
 TRAIN = ("batch.", "noise.0.", "sigma.0", "loss.", "loss_variant.", "grad.")
-UNUSED = ("in.initial_", "in.context_mask_", "out.stg_v.", "out.mixed_")
+UNUSED = ("in.initial_", "in.context_mask_")
 
 
 def select(source: Path, prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:

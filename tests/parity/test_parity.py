@@ -21,7 +21,8 @@ from idlora_pl.method.positions import AudioGrid, VideoGrid, place_reference
 
 HERE = Path(__file__).parent
 FORWARD = [f"case{n}.{part}" for n in (1, 2, 3, 4, 6) for part in ("video", "audio")]
-PERTURBED = [f"case5.{twin}.{part}" for twin in ("stg_av", "isolated") for part in ("video", "audio")]
+TWINS = ("stg_av", "stg_v", "isolated", "mixed_stg_av", "mixed_isolated")
+PERTURBED = [f"case5.{twin}.{part}" for twin in TWINS for part in ("video", "audio")]
 LOSSES = ["loss", *(f"loss.{v}" for v in ("base_without_lora", "no_masks", "a2v_only", "text_only"))]
 LOSSES += ["loss.positive_positions", "loss.no_first_frame"]
 SAMPLES = [
