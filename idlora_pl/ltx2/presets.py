@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from idlora_pl.method.flow import NoiseLevels
 from idlora_pl.method.positions import AudioGrid, Geometry, VideoGrid
 
 PresetName = Literal["nano", "smoke", "ltx2-19b", "ltx2.3-22b"]
@@ -23,6 +24,7 @@ class Preset:
         skip: what a perturbed block's self-attention is replaced with: nothing ("drop", LTX-2 19B) or its
             value projection ("value", LTX-2.3).
         stg_block: block that spatio-temporal guidance perturbs.
+        noise_levels: how the noise levels of its training are distributed.
         dtype: dtype in which weights are loaded.
         device: where random weights are made; "meta" for models that are only shapes until they are loaded.
     """
@@ -33,6 +35,7 @@ class Preset:
     use_cross_timestep: bool = False
     skip: Literal["drop", "value"] = "drop"
     stg_block: int = 29
+    noise_levels: NoiseLevels = "logit_normal"
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
 
@@ -137,6 +140,7 @@ PRESETS: dict[str, Preset] = {
             Geometry(),
             use_cross_timestep=True,
             skip="value",
+            noise_levels="stretched",
             dtype=torch.bfloat16,
             device="meta",
         ),

@@ -3,8 +3,13 @@
 Letters: B batch, N tokens, C channels. sigma in [0, 1] is the noise level, 1 = noise.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+NoiseLevels = Literal["logit_normal", "stretched"]
+"""How the noise levels of training are distributed: by the trainer of LTX-2 19B or by that of LTX-2.3 (spec 3.1)."""
 
 
 def x_sigma(x0: Tensor, noise: Tensor, sigma: Tensor, clean: Tensor) -> Tensor:
@@ -51,8 +56,9 @@ def sample_sigma(
     generator: torch.Generator | None = None,
     std: float = 1.0,
     shift: float | None = None,
+    levels: NoiseLevels = "logit_normal",
 ) -> Tensor:
-    """Draw noise levels for training from a shifted logit-normal, one per sample.
+    """Draw noise levels for training, one per sample: a shifted logit-normal, plain or stretched.
 
     Args:
         batch: how many.
@@ -60,17 +66,49 @@ def sample_sigma(
         generator: source of randomness; its device is where the result lies.
         std: standard deviation before the sigmoid.
         shift: overrides the shift.
+        levels: "stretched" draws two more numbers per sample; see `stretched_sigma`.
 
     Returns:
-        (B,) float32 in (0, 1).
+        (B,) float32 in [0, 1].
     """
     device = generator.device if generator is not None else None
     normal = torch.randn(batch, generator=generator, device=device)
-    return torch.sigmoid(normal * std + (sigma_shift(n_video_tokens) if shift is None else shift))
+    shift = sigma_shift(n_video_tokens) if shift is None else shift
+    if levels == "logit_normal":
+        return torch.sigmoid(normal * std + shift)
+    uniform, choice = (torch.rand(batch, generator=generator, device=device) for _ in range(2))
+    return stretched_sigma(normal, uniform, choice, shift, std=std)
+
+
+def stretched_sigma(normals: Tensor, uniform: Tensor, choice: Tensor, shift: float, *, std: float = 1.0) -> Tensor:
+    """Noise levels of the LTX-2.3 trainer: a shifted logit-normal stretched to [0, 1], one in ten uniform (spec 3.1).
+
+    The stretch maps the 0.5 % and the 99.9 % quantile to 0 and 1. Levels below 0.001 are mirrored there.
+
+    Args:
+        normals: (B,) standard normal numbers.
+        uniform: (B,) numbers in [0, 1): the level of a sample that is drawn uniformly.
+        choice: (B,) numbers in [0, 1): a sample is drawn uniformly where it is at most 0.1.
+        shift: shift before the sigmoid, of `sigma_shift`.
+        std: standard deviation before the sigmoid.
+
+    Returns:
+        (B,) noise levels in [0, 1].
+
+    Example:
+        >>> draws = torch.tensor([-3.0, 0.0, 4.0]), torch.full((3,), 0.5), torch.tensor([0.5, 0.05, 0.5])
+        >>> stretched_sigma(*draws, shift=0.0)
+        tensor([0.0283, 0.5005, 1.0000])
+    """
+    least, low, high = 1e-3, -2.5758, 3.0902
+    bottom, top = torch.sigmoid(normals.new_tensor([low * std + shift, high * std + shift]))
+    stretched = (torch.sigmoid(normals * std + shift) - bottom) / (top - bottom)
+    mirrored = torch.where(stretched < least, 2 * least - stretched, stretched).clamp(0, 1)
+    return torch.where(choice > 0.1, mirrored, (1 - least) * uniform + least)
 
 
 def velocity_loss(prediction: Tensor, target: Tensor, clean: Tensor) -> Tensor:
-    """Mean square error over the tokens that are not clean, in float32.
+    """Mean square error over the tokens that are not clean, in float32 (spec 3.3).
 
     Args:
         prediction: (B, N, C) predicted velocities.

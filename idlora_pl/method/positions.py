@@ -1,6 +1,7 @@
 """Where tokens sit: position grids in seconds and pixels, and the place of the voice reference.
 
-Letters: B batch, N tokens, R reference tokens. Positions are float32 intervals [start, end).
+Letters: B batch, N tokens, R reference tokens. Positions are intervals [start, end), float32 unless a recipe rounds
+them (`Precision`).
 The order of the float32 operations is part of the method: the closed forms differ from the authors' numbers
 by up to 7e-7 s, which the highest rotary frequency turns into 1e-3 rad.
 """
@@ -12,6 +13,10 @@ import torch
 from torch import Tensor
 
 Placement = Literal["negative", "shared", "zero", "after"]
+
+Precision = Literal["float32", "bfloat16", "mixed"]
+"""In what positions are computed: "float32" everywhere; "bfloat16" everywhere, as the authors' trainer does; "mixed" as
+their inference scripts do: video and reference in bfloat16, target audio in float32 (spec 2.2)."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def place_reference(positions: Tensor, placement: Placement, token_seconds: floa
     """Move a voice reference on the time axis (ID-LoRA, negative temporal positions, Eq. ?).
 
     Args:
-        positions: (B, 1, R, 2) float32 seconds, starting at 0 like those of a target.
+        positions: (B, 1, R, 2) seconds, starting at 0 like those of a target; their dtype is that of the arithmetic.
         placement: "negative" puts the block before 0; the paper says t in [-T, 0), its code leaves one token
             between the block and 0 (the last interval ends at -0.04 s) and so does this. "shared" keeps it on
             top of the target, "zero" gives every token the interval [0, token_seconds), "after" starts it one
@@ -103,7 +108,7 @@ def place_reference(positions: Tensor, placement: Placement, token_seconds: floa
         target_end_s: end of the last target token, used by "after".
 
     Returns:
-        (B, 1, R, 2) float32 seconds; inner spacing is kept except by "zero".
+        (B, 1, R, 2) seconds in the dtype of positions; inner spacing is kept (to rounding) except by "zero".
     """
     if placement == "negative":
         return positions - positions[:, :, -1:, 1:] - token_seconds

@@ -65,8 +65,8 @@ class Tokens:
 
     Attributes:
         latents: (B, N, C) noisy or clean latents.
-        positions: (B, D, N, 2) float32 [start, end); D = 1 (seconds) for audio,
-            D = 3 (seconds, pixels, pixels) for video.
+        positions: (B, D, N, 2) [start, end); D = 1 (seconds) for audio, D = 3 (seconds, pixels, pixels) for
+            video. float32, or what `InContext.positions` rounds them to.
         clean: (B, N) bool, True on conditioning tokens: timestep 0, no loss, never moved by a sampler.
         n_reference: how many leading tokens are the reference.
 

@@ -17,16 +17,17 @@ from torch import Tensor, nn
 from idlora_pl.components import attach_adapter, load_codecs, load_text, load_transformer
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.shards import PairBatch
-from idlora_pl.ltx2.lora import LoRA, attach_lora, load_lora_state_dict, lora_state_dict
+from idlora_pl.ltx2.lora import LoRA, attach_lora
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.media import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import TextContext, TextFeatures
 from idlora_pl.pipeline import IDLoRAPipeline
 from idlora_pl.sampling import Sampling
+from idlora_pl.training.checkpoint import adapter_state, restore_adapter
 from idlora_pl.training.fit_check import refuse_other_base
 from idlora_pl.training.noise import Noise, draw_noise, generator_at
-from idlora_pl.training.objective import Losses, flow_losses
+from idlora_pl.training.objective import Losses, Objective, flow_losses
 from idlora_pl.training.optimizer import AdamW, build_optimizer
 
 VALIDATION_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -43,7 +44,8 @@ class IDLoRA(L.LightningModule):
         in_context: How the reference enters the sequence; stored in the adapter.
         lora: Rank, alpha and target linears.
         optimizer: Optimiser settings.
-        first_frame_p: Probability that a sample's first frame is given clean, drawn per sample.
+        objective: Where training differs from the authors'.
+        first_frame_p: Probability that a sample's first frame is given clean.
         reference_dropout: Probability that a batch is trained without its references (the paper has none).
         text_dropout: Probability that a sample's text is replaced by the empty prompt (the paper has none).
         gradient_checkpointing: Recompute blocks in the backward pass to save memory.
@@ -60,6 +62,7 @@ class IDLoRA(L.LightningModule):
         in_context: InContext = InContext(),  # noqa: B008  (frozen)
         lora: LoRA = LoRA(),  # noqa: B008  (frozen)
         optimizer: AdamW = AdamW(),  # noqa: B008  (frozen)
+        objective: Objective = Objective(),  # noqa: B008  (frozen)
         first_frame_p: float = 0.9,
         reference_dropout: float = 0.0,
         text_dropout: float = 0.0,
@@ -75,7 +78,7 @@ class IDLoRA(L.LightningModule):
             if not 0.0 <= chance <= 1.0:
                 raise ValueError(f"{name} is a probability in [0, 1]; got {chance}")
         self.base, self.weights, self.in_context, self.lora, self.sampling = base, weights, in_context, lora, sampling
-        self.optimizer_settings, self.seed = optimizer, seed
+        self.optimizer_settings, self.objective, self.seed = optimizer, objective, seed
         self.first_frame_p, self.reference_dropout, self.text_dropout = first_frame_p, reference_dropout, text_dropout
         self.model = load_transformer(base, weights)
         self.text = load_text(base, weights, with_language_model=False)
@@ -108,7 +111,7 @@ class IDLoRA(L.LightningModule):
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """One step of flow matching on the target tokens, given the reference (ID-LoRA, training objective, Eq. ?)."""
         generator = generator_at(self.seed, self.current_epoch, batch_idx, self.global_rank)
-        noise = draw_noise(batch, self.first_frame_p, generator)
+        noise = self.objective.draw(batch, self.first_frame_p, generator, self.model.preset)
         keep_reference = torch.rand((), generator=generator) >= self.reference_dropout
         text = self._text(batch, generator)
         losses = self.losses(batch, noise, text, with_reference=bool(keep_reference))
@@ -118,19 +121,21 @@ class IDLoRA(L.LightningModule):
         return total
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """Losses of both modalities at five fixed noise levels, with noise that is the same in every epoch."""
+        """Losses at five fixed noise levels, with the same noise in every epoch and whatever objective is trained."""
         drawn = draw_noise(batch, 1.0, generator_at(self.seed, batch_idx, self.global_rank))
         text = self.text.connect(batch.text)
         logged: dict[str, Tensor] = {}
         for level in VALIDATION_SIGMAS:
-            losses = self.losses(batch, replace(drawn, sigma=torch.full_like(drawn.sigma, level)), text)
+            noise = replace(drawn, sigma=torch.full_like(drawn.sigma, level))
+            losses = flow_losses(self.model, self.in_context, batch, noise, text)
             logged |= {f"val/{name}@{level}": value for name, value in losses.items()}
         logged["val/loss"] = torch.stack(list(logged.values())).sum() / len(VALIDATION_SIGMAS)
         self.log_dict(logged, batch_size=len(batch), sync_dist=True)
 
     def losses(self, batch: PairBatch, noise: Noise, text: TextContext, *, with_reference: bool = True) -> Losses:
         """Compute the flow-matching loss per modality; see `idlora_pl.training.objective`."""
-        return flow_losses(self.model, self.in_context, batch, noise, text, with_reference=with_reference)
+        given = self.model, self.in_context, batch, noise, text
+        return flow_losses(*given, objective=self.objective, with_reference=with_reference)
 
     def _text(self, batch: PairBatch, generator: torch.Generator) -> TextContext:
         context = self.text.connect(batch.text)
@@ -152,20 +157,11 @@ class IDLoRA(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only the adapter's tensors and the recipe."""
-        checkpoint["state_dict"] = {name: weight.detach().cpu() for name, weight in lora_state_dict(self.model).items()}
-        checkpoint["in_context"] = self.in_context.to_metadata()
+        checkpoint.update(adapter_state(self.model, self.in_context))
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Restore the adapter; refuse a checkpoint that was trained with another recipe."""
-        if "in_context" not in checkpoint:
-            raise ValueError("checkpoint holds no ID-LoRA adapter; give ckpt_path a file that `idlora fit` wrote")
-        stored = InContext.from_metadata(checkpoint["in_context"])
-        if stored != self.in_context:
-            raise ValueError(
-                f"checkpoint was trained with {stored}, this run is configured with {self.in_context}: "
-                "resume with the config.yaml of the run that wrote it"
-            )
-        load_lora_state_dict(self.model, checkpoint["state_dict"])
+        restore_adapter(checkpoint, self.model, self.in_context)
 
     # -- sampling -------------------------------------------------------------------------------------------------
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from idlora_pl.data.shards import PairBatch
-from idlora_pl.method.flow import sample_sigma
+from idlora_pl.method.flow import NoiseLevels, sample_sigma
 from idlora_pl.method.tokens import patchify_audio
+
+Coin = Literal["sample", "batch"]
+Precision = Literal["float32", "stored"]
 
 
 @dataclass(frozen=True)
@@ -45,19 +49,35 @@ def generator_at(seed: int, *place: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state) % 2**63)
 
 
-def draw_noise(batch: PairBatch, first_frame_p: float, generator: torch.Generator) -> Noise:
+def draw_noise(
+    batch: PairBatch,
+    first_frame_p: float,
+    generator: torch.Generator,
+    *,
+    coin: Coin = "sample",
+    levels: NoiseLevels = "logit_normal",
+    precision: Precision = "float32",
+) -> Noise:
     """Draw noise level, noise and first-frame coin of every sample of a batch.
 
     Args:
-        batch: Its shapes and its device are read.
-        first_frame_p: Probability that a sample's first frame is given clean.
+        batch: Its shapes, its dtypes and its device are read.
+        first_frame_p: Probability that a first frame is given clean.
         generator: On the CPU, so that a GPU trains on the same draws.
+        coin: Whether every sample or the batch as a whole tosses for its first frame.
+        levels: Distribution of the noise levels.
+        precision: "stored" rounds the noise to the dtype of the latents, as the authors' trainer does (spec 3.2).
     """
     batch_size, channels, *grid = batch.target_video.shape
     n_video, device = math.prod(grid), batch.target_video.device
+    stored = precision == "stored"
     return Noise(
-        sample_sigma(batch_size, n_video, generator).to(device),
-        torch.randn(batch_size, n_video, channels, generator=generator).to(device),
-        torch.randn(patchify_audio(batch.target_audio).shape, generator=generator).to(device),
-        (torch.rand(batch_size, generator=generator) < first_frame_p).to(device),
+        sample_sigma(batch_size, n_video, generator, levels=levels).to(device),
+        torch.randn(batch_size, n_video, channels, generator=generator).to(batch.target_video if stored else device),
+        torch.randn(patchify_audio(batch.target_audio).shape, generator=generator).to(
+            batch.target_audio if stored else device
+        ),
+        (torch.rand(batch_size if coin == "sample" else 1, generator=generator) < first_frame_p)
+        .expand(batch_size)
+        .to(device),
     )
