@@ -1,11 +1,11 @@
 """A folder of encoded samples, two files each, and the settings that made them."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from idlora_pl.data.samples import META_FILE, TENSORS_FILE, PairSample, decode_sample, encode_sample
+from idlora_pl.files import replacing
 
 SETTINGS_NAME = "settings.json"
 
@@ -39,9 +39,8 @@ def write_sample(sample: PairSample, folder: Path) -> None:
     """Write the two files of a pair; the second one, meta.json, says that both are complete."""
     files = encode_sample(sample)
     for suffix in (TENSORS_FILE, META_FILE):
-        partial = folder / f".{sample.key}.{os.getpid()}.partial"
-        partial.write_bytes(files[suffix])
-        os.replace(partial, folder / f"{sample.key}.{suffix}")
+        with replacing(folder / f"{sample.key}.{suffix}") as partial:
+            partial.write_bytes(files[suffix])
 
 
 def sample_exists(folder: Path, key: str) -> bool:

@@ -1,6 +1,5 @@
 """LoRA on LTX-2: attach and detach, and adapters as files."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dic
 from safetensors.torch import save_file
 from torch import Tensor
 
+from idlora_pl.files import replacing
 from idlora_pl.ltx2.adapter_format import PAPER_TARGETS, PREFIX, LoRA, check_adapter, read_adapter
 from idlora_pl.ltx2.transformer import LTX2
 
@@ -116,19 +116,13 @@ def save_adapter(model: LTX2, path: str | Path, metadata: Mapping[str, str]) -> 
         path: where to; missing folders are made.
         metadata: more header entries, such as those of `InContext`; base model, rank and alpha are added.
     """
-    path = Path(path)
     state = {name: weight.detach().cpu().contiguous() for name, weight in lora_state_dict(model).items()}
     lora = attached_lora(model)
     assert lora is not None  # lora_state_dict has refused a model without an adapter
     own = {"base_model": model.preset.name, "rank": str(lora.rank), "alpha": str(lora.alpha)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         save_file(state, partial, metadata={**metadata, **own})
         partial.chmod(0o644)  # safetensors writes for the owner only
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_adapter(model: LTX2, path: str | Path) -> dict[str, str]:

@@ -11,18 +11,15 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from torch import Tensor
 
+from idlora_pl.files import replacing
+
 
 @contextmanager
 def _appearing(path: Path, form: str) -> Iterator[OutputContainer]:
     """Open a temporary file of the given container format that becomes `path` on success."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        with av.open(str(partial), "w", format=form, options={"update": "1"} if form == "image2" else {}) as container:
-            yield container
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    options = {"update": "1"} if form == "image2" else {}
+    with replacing(path) as partial, av.open(str(partial), "w", format=form, options=options) as container:
+        yield container
 
 
 def write_audio(waveform: Tensor, path: str | os.PathLike[str], sample_rate_hz: int) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import torch
@@ -14,6 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
+from idlora_pl.files import replacing
 from idlora_pl.media.clip import Clip, MediaError
 
 AI_GENERATED_LABEL = "AI-generated with ID-LoRA (idlora_pl): face, voice and words are synthetic."
@@ -44,22 +44,17 @@ def write_clip(
         MediaError: when the encoder or the disk refuses.
     """
     _refuse_unwritable(clip, scale)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
+    options = {"movflags": "faststart"}
     try:
-        with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        with replacing(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
             container.metadata.update(_tags(metadata or {}, generated))
             _mux(container, clip, scale)
-        os.replace(partial, path)
     except av.FFmpegError as error:
         size = " x ".join(str(side * scale) for side in clip.frames.shape[-2:])
         raise MediaError(
             f"{path} cannot be written ({error.strerror}); H.264 was given {len(clip.frames)} frames of "
             f"{size} pixels, choose another size or folder"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _refuse_unwritable(clip: Clip, scale: int) -> None:

@@ -25,6 +25,7 @@ from rich.progress import track
 
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
+from idlora_pl.files import replacing
 from idlora_pl.media import Clip, write_audio, write_clip, write_image
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.nano.corpus import Corpus, Item, build_corpus, split_seed
@@ -66,9 +67,8 @@ def write_test_items(folder: Path, split: str, n_speakers: int, *, offset: int =
     entries = []
     for index in track(range(n_speakers), description=f"writing {split} items"):
         entries.append(_test_item(folder, split_seed(split, offset + index), index))
-    partial = folder / ".prompts.partial"
-    partial.write_text(json.dumps(entries, indent=1) + "\n")
-    partial.replace(folder / "prompts.json")
+    with replacing(folder / "prompts.json") as partial:
+        partial.write_text(json.dumps(entries, indent=1) + "\n")
 
 
 def _test_item(folder: Path, who: int, index: int) -> dict[str, Any]:

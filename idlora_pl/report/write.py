@@ -1,23 +1,15 @@
 """Writes a table to a folder, each file whole or not at all."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from idlora_pl.files import replacing
 from idlora_pl.report.figure import to_png
 from idlora_pl.report.page import to_html
 from idlora_pl.report.render import to_markdown
 from idlora_pl.report.scores import ScoreRow
 from idlora_pl.report.table import Table
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file next to its place and move it there, so that no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
-    draft.replace(path)
 
 
 def write_report(table: Table, scores: Sequence[ScoreRow], folder: Path | str) -> list[Path]:
@@ -40,5 +32,6 @@ def write_report(table: Table, scores: Sequence[ScoreRow], folder: Path | str) -
         "index.html": to_html(table, scores, folder).encode(),
     }
     for name, content in contents.items():
-        replace_file(folder / name, content)
+        with replacing(folder / name) as partial:
+            partial.write_bytes(content)
     return [folder / name for name in contents]
