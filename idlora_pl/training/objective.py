@@ -51,6 +51,8 @@ class Objective:
         for name, kind in kinds.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}; got {getattr(self, name)!r}")
+        if not isinstance(self.padding_in_loss, bool):
+            raise ValueError(f"padding_in_loss must be true or false; got {self.padding_in_loss!r}")
 
     def levels(self, preset: Preset) -> NoiseLevels:
         """Return the distribution of noise levels for a base model."""

@@ -45,7 +45,7 @@ def true_lengths(batch: PairBatch, index: int) -> tuple[int, int]:
     meta, found = batch.meta[index], []
     for name, full in zip(("target_tokens", "reference_tokens"), _full(batch), strict=True):
         length = meta.get(name, full)
-        if not isinstance(length, int) or not 1 <= length <= full:
+        if type(length) is not int or not 1 <= length <= full:
             raise ShardError(
                 f"clip {meta.get('key')}: meta '{name}' must be a whole number in 1..{full}; got {length!r}; "
                 "write the shard again"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from idlora_pl.method.flow import (
     sample_sigma,
     sigma_shift,
+    stretched_sigma,
     velocity,
     velocity_loss,
     x0_from_velocity,
@@ -104,3 +105,29 @@ def test_noise_levels_depend_on_the_generator_alone():
     assert torch.equal(*draws)
     normal = torch.randn(4, generator=torch.Generator().manual_seed(7))
     assert draws[0].tolist() == pytest.approx([1 / (1 + math.exp(-0.5 * n)) for n in normal.tolist()])
+
+
+def test_stretched_noise_levels_reach_both_ends_and_one_in_ten_is_uniform():
+    draws = torch.randn(20000), torch.rand(20000), torch.rand(20000)
+    sigma = stretched_sigma(*draws, shift=2.05)
+    assert ((sigma >= 0) & (sigma <= 1)).all()
+    # 0.1 % of 18,000 lie beyond the 99.9 % quantile
+    assert (sigma == 1).sum() >= 5
+    uniform = draws[2] <= 0.1
+    assert uniform.float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert sigma[uniform].mean().item() == pytest.approx(0.5, abs=0.03)
+    assert (sigma < 0.1).float().mean() > 5 * (torch.sigmoid(draws[0] + 2.05) < 0.1).float().mean()
+
+
+@given(st.floats(-1, 4))
+def test_stretching_keeps_the_order_of_noise_levels(shift):
+    normals = torch.linspace(-2.5, 3, 200)  # inside the quantiles that become 0 and 1
+    sigma = stretched_sigma(normals, torch.zeros(200), torch.ones(200), shift)
+    assert (sigma[1:][normals[1:] > -2.4].diff() > 0).all()
+
+
+def test_the_plain_noise_levels_take_no_more_draws_than_before():
+    first, second = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    sample_sigma(3, 100, first)
+    torch.randn(3, generator=second)
+    assert torch.equal(first.get_state(), second.get_state())

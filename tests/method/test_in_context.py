@@ -16,7 +16,9 @@ recipes = st.builds(
     video_sees_reference=st.booleans(),
     reference_sees_text=st.booleans(),
     hidden_text=st.sampled_from(["nothing", "uniform"]),
+    positions=st.sampled_from(["float32", "bfloat16", "mixed"]),
 )
+PLACEMENTS = ["negative", "shared", "zero", "after"]
 
 
 @pytest.mark.parametrize("placement", ["negative", "shared", "zero", "after"])
@@ -62,6 +64,52 @@ def test_a_second_reference_is_refused(make_sequence):
         InContext().assemble(av.video, av.audio, av.text, torch.randn(1, 2, 128), AudioGrid())
 
 
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("positions", ["bfloat16", "mixed"])
+def test_rounded_positions_are_close_to_exact_ones_and_keep_their_order(make_sequence, placement, positions):
+    exact, rounded = (
+        make_sequence(batch=2, n_reference=3, recipe=InContext(placement, positions=precision))
+        for precision in ("float32", positions)
+    )
+    for one, other in ((exact.video, rounded.video), (exact.audio, rounded.audio)):
+        difference = (one.positions - other.positions.float()).abs()
+        # bfloat16 is off by 2^-8 of the number; a shift adds that of the shift
+        assert (difference <= 2**-7 * one.positions.abs().amax((0, 2, 3), keepdim=True)).all()
+        assert torch.equal(one.latents, other.latents)
+    starts = rounded.audio.positions[0, 0, :, 0]
+    assert (starts[:3].diff() >= 0).all()
+    assert (starts[3:].diff() >= 0).all()
+
+
+def test_each_precision_rounds_its_own_part(make_sequence):
+    made = {name: make_sequence(recipe=InContext(positions=name)) for name in ("float32", "bfloat16", "mixed")}
+    video = {name: av.video.positions.dtype for name, av in made.items()}
+    audio = {name: av.audio.positions.dtype for name, av in made.items()}
+    assert video == {"float32": torch.float32, "bfloat16": torch.bfloat16, "mixed": torch.bfloat16}
+    assert audio == {"float32": torch.float32, "bfloat16": torch.bfloat16, "mixed": torch.float32}
+    target = {name: av.audio.target().positions for name, av in made.items()}
+    assert torch.equal(target["mixed"], target["float32"])
+    reference = {name: av.audio.positions[:, :, :3].float() for name, av in made.items()}
+    assert torch.equal(reference["mixed"], reference["bfloat16"])
+    assert not torch.equal(reference["mixed"], reference["float32"])
+
+
+@pytest.mark.parametrize("positions", ["float32", "bfloat16", "mixed"])
+def test_a_sequence_without_a_reference_is_the_one_whose_reference_was_dropped(make_sequence, positions):
+    recipe = InContext(positions=positions)
+    dropped = make_sequence(batch=2, n_reference=3, recipe=recipe).without_reference()
+    never = make_sequence(batch=2, n_reference=0, recipe=recipe)
+    for one, other in ((dropped.video, never.video), (dropped.audio, never.audio)):
+        assert one.positions.dtype == other.positions.dtype
+        assert torch.equal(one.positions, other.positions)
+
+
+def test_an_adapter_older_than_the_entry_has_float32_positions():
+    metadata = InContext(placement="shared", positions="bfloat16").to_metadata()
+    assert metadata.pop("in_context.positions") == "bfloat16"
+    assert InContext.from_metadata(metadata) == InContext(placement="shared", positions="float32")
+
+
 @given(recipes)
 def test_metadata_gives_the_recipe_back(recipe):
     metadata = {**recipe.to_metadata(), "base_model": "nano"}
@@ -82,6 +130,7 @@ def test_a_missing_entry_is_named(recipe, name):
     [
         ("in_context.colour", "red", r"unknown \['colour'\]"),
         ("in_context.placement", "left", "placement must be one of .* got 'left'"),
+        ("in_context.positions", "float16", "positions must be one of float32, bfloat16, mixed; got 'float16'"),
         ("in_context.video_sees_reference", "yes", "must be true or false; got 'yes'"),
     ],
 )

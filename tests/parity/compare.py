@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from idlora_pl.ltx2.lora import load_adapter, lora_state_dict
+from idlora_pl.data.samples import PairBatch
+from idlora_pl.ltx2.lora import load_adapter
 from idlora_pl.ltx2.presets import PRESETS
 from idlora_pl.ltx2.transformer import LTX2
-from idlora_pl.method.flow import velocity, velocity_loss, x_sigma
 from idlora_pl.method.guidance import (
     IdentityGuidance,
     ModalityGuidance,
@@ -26,7 +26,17 @@ from idlora_pl.method.guidance import (
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.perturbation import UNPERTURBED, Perturbation
 from idlora_pl.method.sampler import sample_euler
-from idlora_pl.method.tokens import AVSequence, TextContext, Tokens, patchify_audio, patchify_video
+from idlora_pl.method.tokens import (
+    AVSequence,
+    TextContext,
+    TextFeatures,
+    Tokens,
+    patchify_audio,
+    patchify_video,
+)
+from idlora_pl.training.noise import Noise
+from idlora_pl.training.objective import flow_losses
+from idlora_pl.training.optimizer import AdamW, build_optimizer
 
 GOLDEN = Path(__file__).parent / "golden"
 LAYOUTS = {"m19b": "ltx2-19b", "m23": "ltx2.3-22b"}
@@ -82,6 +92,9 @@ def forward_errors(golden: Golden) -> dict[str, float]:
         errors[f"{case}.video"] = difference(video, packed[f"{case}.out.video"])
         expected = packed[f"{case}.out.audio"]
         errors[f"{case}.audio"] = difference(audio, expected[:, expected.shape[1] - audio.shape[1] :])
+    video, audio = _assembled(model, packed, "case6", replace(TRAINED, positions="bfloat16"))
+    errors["case6.assembled.video"] = difference(video, packed["case6.out.video"])
+    errors["case6.assembled.audio"] = difference(audio, packed["case6.out.audio"][:, N_REFERENCE:])
     for name, perturbation in PERTURBATIONS.items():
         video, audio = _run(model, packed, "case5", perturbation)
         errors[f"case5.{name}.video"] = difference(video, packed[f"case5.out.{name}.video"])
@@ -115,54 +128,93 @@ def _run(
         return model(av, tensor("sigma"), perturbation=perturbation)
 
 
+def _assembled(model: LTX2, packed: dict[str, Tensor], case: str, recipe: InContext) -> tuple[Tensor, Tensor]:
+    """Run a case whose positions and masks are made by our recipe; only latents, levels and text are the case's."""
+
+    def tensor(name: str) -> Tensor:
+        return packed.get(f"{case}.in.{name}", packed[f"case2.in.{name}"])
+
+    grids, latents = model.geometry, (tensor("video"), tensor("audio")[:, N_REFERENCE:])
+    places = grids.video.positions(3, 2, 2), grids.audio.positions(latents[1].shape[1])
+    clean = tensor("video_timesteps") == 0, torch.zeros(latents[1].shape[:2], dtype=torch.bool)
+    video, audio = (
+        Tokens(x, place.expand(len(x), -1, -1, -1), given)
+        for x, place, given in zip(latents, places, clean, strict=True)
+    )
+    text = TextContext(tensor("video_context"), tensor("audio_context"))
+    av = recipe.assemble(video, audio, text, tensor("audio")[:, :N_REFERENCE], grids.audio)
+    for made, name in ((av.video.positions, "video_coords"), (av.audio.positions, "audio_coords")):
+        assert made.dtype == tensor(name).dtype
+        assert torch.equal(made, tensor(name)), name
+    with torch.no_grad():
+        return model(av, tensor("sigma"))
+
+
 def train_errors(golden: Golden) -> dict[str, float]:
-    """One training step: losses of every variant and relative gradients of every adapter tensor."""
+    """One training step: losses of every variant and relative gradients of every adapter tensor; then three steps."""
     model, packed = golden.model(), golden.tensors("train_step")
     variants = {"base_without_lora": _losses(model, packed, TRAINED)}
     load_adapter(model, GOLDEN / f"{golden.name}_lora_comfy.safetensors")
     losses = _losses(model, packed, TRAINED)
-    sum(losses).backward()
-    named = dict(model.transformer.named_parameters())
+    sum(losses.values()).backward()
     errors = {"grad": 0.0}
-    for key in lora_state_dict(model):
-        name = key.removeprefix("diffusion_model.")
-        expected, actual = packed[f"grad.{name}"], named[name.replace(".weight", ".default.weight")].grad
-        errors["grad"] = max(errors["grad"], difference(actual, expected) / expected.abs().max().item())
+    for name, weight in _trained(model).items():
+        expected = packed[f"grad.{name}"]
+        errors["grad"] = max(errors["grad"], difference(weight.grad, expected) / expected.abs().max().item())
     variants |= {name: _losses(model, packed, recipe) for name, recipe in TRAIN_VARIANTS.items()}
     variants["no_first_frame"] = _losses(model, packed, TRAINED, first_frame=False)
-    errors["loss"] = max(_loss_error(losses, packed, part) for part in ("total", "video", "audio"))
+    errors["loss"] = difference(_all(losses), torch.stack([packed[f"loss.{x}"] for x in ("total", "video", "audio")]))
     for name, parts in variants.items():
-        expected = packed[f"loss_variant.{name}"]
-        errors[f"loss.{name}"] = difference(torch.stack([sum(parts), *parts]).detach(), expected)
-    return errors
+        errors[f"loss.{name}"] = difference(_all(parts), packed[f"loss_variant.{name}"])
+    return errors | _three_steps(golden, packed)
 
 
-def _loss_error(losses: tuple[Tensor, Tensor], packed: dict[str, Tensor], part: str) -> float:
-    value = {"total": sum(losses), "video": losses[0], "audio": losses[1]}[part]
-    return difference(value.detach(), packed[f"loss.{part}"])
+def _three_steps(golden: Golden, packed: dict[str, Tensor]) -> dict[str, float]:
+    """Three optimiser steps: losses, gradient norms (relative), learning rates and the final adapter."""
+    model = golden.model()
+    load_adapter(model, GOLDEN / f"{golden.name}_lora_comfy.safetensors")
+    weights = _trained(model)
+    built = build_optimizer(AdamW(learning_rate=1e-2, state_bits="32"), list(weights.values()), steps=3)
+    optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
+    losses, norms, rates = [], [], []
+    for step in range(3):
+        found = _losses(model, packed, TRAINED, step=step)
+        sum(found.values()).backward()
+        losses.append(_all(found))
+        norms.append(torch.nn.utils.clip_grad_norm_(weights.values(), 1.0))
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    expected = packed["train3.grad_norms"]
+    prefix = "train3.final.diffusion_model."
+    return {
+        "steps.losses": difference(torch.stack(losses).double(), packed["train3.losses"]),
+        "steps.grad_norms": ((torch.stack(norms).double() - expected) / expected).abs().max().item(),
+        "steps.lrs": difference(torch.tensor(rates, dtype=torch.float64), packed["train3.lrs"]),
+        "steps.adapter": max(difference(weight, packed[prefix + name]) for name, weight in weights.items()),
+    }
+
+
+def _trained(model: LTX2) -> dict[str, Tensor]:
+    """Return the adapter's weights by the names of the golden files."""
+    named = model.transformer.named_parameters()
+    return {name.replace(".default.weight", ".weight"): weight for name, weight in named if weight.requires_grad}
+
+
+def _all(losses: dict[str, Tensor]) -> Tensor:
+    return torch.stack([sum(losses.values()), losses["video"], losses["audio"]]).detach()
 
 
 def _losses(
-    model: LTX2, packed: dict[str, Tensor], recipe: InContext, *, first_frame: bool = True
-) -> tuple[Tensor, Tensor]:
-    sigma, grids = packed["sigma.0"], model.geometry
-    x0 = patchify_video(packed["batch.video_latents"]), patchify_audio(packed["batch.audio_latents"])
-    noise = packed["noise.0.video"], packed["noise.0.audio"]
-    positions = grids.video.positions(3, 2, 2), grids.audio.positions(x0[1].shape[1])
-    tokens = []
-    for data, eps, place in zip(x0, noise, positions, strict=True):
-        clean = torch.zeros(data.shape[:2], dtype=torch.bool)
-        if first_frame and data is x0[0]:
-            clean[:, :FIRST_FRAME_TOKENS] = True
-        tokens.append(Tokens(x_sigma(data, eps, sigma, clean), place.expand(2, -1, -1, -1), clean))
+    model: LTX2, packed: dict[str, Tensor], recipe: InContext, *, step: int = 0, first_frame: bool = True
+) -> dict[str, Tensor]:
+    latents = (packed[f"batch.{name}_latents"] for name in ("video", "audio", "ref_audio"))
     text = TextContext(packed["batch.video_prompt_embeds"], packed["batch.audio_prompt_embeds"])
-    reference = patchify_audio(packed["batch.ref_audio_latents"])
-    predicted = model(recipe.assemble(tokens[0], tokens[1], text, reference, grids.audio), sigma)
-    video, audio = (
-        velocity_loss(p, velocity(data, eps), t.clean)
-        for p, data, eps, t in zip(predicted, x0, noise, tokens, strict=True)
-    )
-    return video, audio
+    features = TextFeatures(text.video, text.audio, torch.ones(text.video.shape[:2], dtype=torch.bool))
+    sigma, given = packed[f"sigma.{step}"], torch.full((2,), first_frame)
+    noise = Noise(sigma, packed[f"noise.{step}.video"], packed[f"noise.{step}.audio"], given)
+    return flow_losses(model, recipe, PairBatch(*latents, features, [{}, {}]), noise, text)
 
 
 def sampler_errors(golden: Golden) -> dict[str, float]:

@@ -22,7 +22,7 @@ FORWARD = {
     "case6": "case6_bf16_positions",
 }
 SAMPLER = ("in.", "out.", "variant.identity_only.", "variant.no_reference.")
-TRAIN = ("batch.", "noise.0.", "sigma.0", "loss.", "loss_variant.", "grad.")
+TRAIN = ("batch.", "noise.", "sigma.", "loss.", "loss_variant.", "grad.", "train3.")
 UNUSED = ("in.initial_", "in.context_mask_")
 
 
@@ -60,10 +60,13 @@ def main(source: Path) -> None:
         for name, prefixes in (("sampler_4step", SAMPLER), ("train_step", TRAIN)):
             file = f"{model}_{name}.safetensors"
             save_file(select(source / file, prefixes), HERE / file)
-    audio = tuple(f"{part}.{n}.fp32" for part in ("ref", "target") for n in (1, 2, 5, 121, 122, 126))
-    positions = select(source / "positions.safetensors", ("video.", *audio))
-    save_file({k: v for k, v in positions.items() if k.endswith("fp32")}, HERE / "positions.safetensors")
-    for name in ("scheduler_sigmas", "timestep_sampler_v1"):
+    for name in (
+        "positions",
+        "scheduler_sigmas",
+        "timestep_sampler_v1",
+        "timestep_sampler_v23",
+        "train_prep_stored_dtypes",
+    ):
         shutil.copy(source / f"{name}.safetensors", HERE)
     for path in HERE.iterdir():
         path.chmod(0o644)

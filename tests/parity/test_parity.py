@@ -16,11 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from idlora_pl.ltx2.schedule import sigmas
-from idlora_pl.method.flow import sigma_shift
-from idlora_pl.method.positions import AudioGrid, VideoGrid, place_reference
 
 HERE = Path(__file__).parent
-FORWARD = [f"case{n}.{part}" for n in (1, 2, 3, 4, 6) for part in ("video", "audio")]
+FORWARD = [f"case{n}.{part}" for n in (1, 2, 3, 4, 6, "6.assembled") for part in ("video", "audio")]
 TWINS = ("stg_av", "stg_v", "isolated", "mixed_stg_av", "mixed_isolated")
 PERTURBED = [f"case5.{twin}.{part}" for twin in TWINS for part in ("video", "audio")]
 LOSSES = ["loss", *(f"loss.{v}" for v in ("base_without_lora", "no_masks", "a2v_only", "text_only"))]
@@ -60,24 +58,17 @@ def test_gradients_of_the_adapter_agree_with_the_authors_code(errors, layout):
 
 
 @LAYOUTS
+@pytest.mark.parametrize(
+    ("check", "bound"), [("losses", 1e-6), ("grad_norms", 1e-5), ("lrs", 1e-12), ("adapter", 1e-5)]
+)
+def test_three_optimiser_steps_agree_with_the_authors_code(errors, layout, check, bound):
+    assert errors[f"{layout}.train.steps.{check}"] <= bound
+
+
+@LAYOUTS
 @pytest.mark.parametrize("check", SAMPLES)
 def test_four_guided_steps_agree_with_the_authors_pipeline(errors, layout, check):
     assert errors[f"{layout}.sampler.{check}"] <= 1e-4
-
-
-def test_positions_equal_the_authors_bit_for_bit():
-    golden = load_file(HERE / "golden" / "positions.safetensors")
-    grid = AudioGrid()
-    for name, expected in golden.items():
-        kind, size, *_ = name.split(".")
-        if kind == "video":
-            shape, fps = name.removeprefix("video.").removesuffix(".fp32").split("@")
-            actual = VideoGrid(float(fps)).positions(*(int(n) for n in shape.split("x")))
-        else:
-            actual = grid.positions(int(size))
-        if kind == "ref":
-            actual = place_reference(actual, "negative", grid.token_seconds, target_end_s=0.0)
-        assert torch.equal(actual, expected), name
 
 
 def test_sampling_noise_levels_equal_the_authors_schedule():
@@ -91,12 +82,3 @@ def test_sampling_noise_levels_equal_the_authors_schedule():
             torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
             compared += 1
     assert compared == 25
-
-
-def test_training_noise_levels_follow_the_authors_sampler():
-    golden = load_file(HERE / "golden" / "timestep_sampler_v1.safetensors")
-    shifts = json.loads((HERE / "golden" / "shift.json").read_text())
-    for n_tokens, shift in shifts.items():
-        assert sigma_shift(int(n_tokens)) == pytest.approx(shift, abs=1e-12)
-        expected = golden[f"v1.sigma.{n_tokens}"]
-        torch.testing.assert_close(torch.sigmoid(golden["normals"] + sigma_shift(int(n_tokens))), expected)

@@ -9,9 +9,10 @@ from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.training.noise import draw_noise, generator_at
 
 
-def blank(batch: int) -> PairBatch:
+def blank(batch: int, dtype: torch.dtype = torch.float32) -> PairBatch:
     text = TextFeatures(torch.zeros(batch, 1, 1), torch.zeros(batch, 1, 1), torch.ones(batch, 1, dtype=torch.bool))
-    return PairBatch(torch.zeros(batch, 3, 2, 2, 2), torch.zeros(batch, 2, 5, 4), torch.zeros(0), text, [{}] * batch)
+    video, audio = torch.zeros(batch, 3, 2, 2, 2, dtype=dtype), torch.zeros(batch, 2, 5, 4)
+    return PairBatch(video, audio, torch.zeros(0), text, [{}] * batch)
 
 
 def test_a_place_always_draws_the_same():
@@ -40,3 +41,30 @@ def test_the_first_frame_coin_falls_per_sample_with_its_probability():
     assert 0 < draw_noise(blank(64), 0.5, generator_at(0)).first_frame.sum() < 64
     assert draw_noise(blank(64), 1.0, generator_at(0)).first_frame.all()
     assert not draw_noise(blank(64), 0.0, generator_at(0)).first_frame.any()
+
+
+def test_one_coin_a_batch_falls_alike_for_its_samples_and_with_its_probability():
+    tossed = [draw_noise(blank(4), 0.9, generator_at(0, place), coin="batch").first_frame for place in range(1000)]
+    coins = torch.stack(tossed)
+    assert (coins == coins[:, :1]).all()
+    # standard deviation of the mean of 1000 coins: 0.0095
+    assert abs(coins[:, 0].float().mean() - 0.9) < 0.03
+
+
+def test_noise_in_the_stored_precision_is_that_noise_rounded():
+    batch = blank(2, torch.bfloat16)
+    exact, rounded = (
+        draw_noise(batch, 0.5, generator_at(0), precision=precision) for precision in ("float32", "stored")
+    )
+    assert exact.video.dtype == torch.float32
+    assert rounded.video.dtype == torch.bfloat16
+    assert torch.equal(rounded.video, exact.video.bfloat16())
+    assert torch.equal(rounded.audio, exact.audio)
+    assert torch.equal(rounded.sigma, exact.sigma)
+
+
+def test_stretched_noise_levels_are_drawn_by_name():
+    plain, stretched = (draw_noise(blank(500), 0.5, generator_at(0), levels=x) for x in ("logit_normal", "stretched"))
+    assert stretched.sigma.shape == (500,)
+    # eight video tokens shift the levels by 0.59: 0.05 lies 3.5 deviations below the mean of the plain levels
+    assert plain.sigma.min() > 0.05 > stretched.sigma.min()
