@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -13,11 +13,42 @@ from idlora_pl.metrics.scorable import Unscorable
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A score over time: values[i] belongs to the window that starts at start_s + i * step_s."""
+
+    start_s: float
+    step_s: float
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class ClipScore:
-    """The scores of one clip by name, or the reason why it has none."""
+    """The scores of one clip by name, and why those that are missing are missing.
+
+    Attributes:
+        values: The scores that there are.
+        reason: Reason code of every name that is in neither `values` nor `reasons`.
+        reasons: Reason codes of single names.
+        curves: Scores over time by name; for pictures, never averaged.
+        notes: What else the row should say, such as the crop that a scorer chose.
+    """
 
     values: dict[str, float] = field(default_factory=dict)
     reason: str | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def reason_of(self, name: str) -> str:
+        """Return why a name has no value.
+
+        Raises:
+            ValueError: There is no reason; a metric must give each of its names a value or a reason.
+        """
+        reason = self.reasons.get(name, self.reason)
+        if reason is None:
+            raise ValueError(f"{name} has neither a value nor a reason; the metric must give one of them")
+        return reason
 
 
 @dataclass(frozen=True)
@@ -28,13 +59,23 @@ class Expected:
         reference: (c, R) samples in [-1, 1] of another recording of the speaker; None if there is none.
         reference_rate_hz: Rate of the reference; None means the rate of the clip.
         words: Expected words (phonemes in the nano world), separated by spaces.
-        environment: Expected environment name.
+        environment: Expected environment name (nano world).
+        target: The real clip that the prompt describes; None if there is none.
+        sounds: The whole [SOUNDS] text of the prompt.
+        environment_sounds: Text that describes what is heard behind the voice; "none" for nothing.
+        speaking_style: Text that describes how is spoken.
+        language: ISO 639-1 code of the words.
     """
 
     reference: Tensor | None = None
     reference_rate_hz: int | None = None
     words: str = ""
     environment: str = ""
+    target: Clip | None = None
+    sounds: str = ""
+    environment_sounds: str = ""
+    speaking_style: str = ""
+    language: str = "en"
 
 
 def mono(waveform: Tensor) -> Tensor:
@@ -44,16 +85,17 @@ def mono(waveform: Tensor) -> Tensor:
     return waveform.mean(0) if len(waveform) else waveform.new_zeros(0)
 
 
-def scored(compute: Callable[[], dict[str, float]]) -> ClipScore:
+def scored(compute: Callable[[], dict[str, float] | ClipScore]) -> ClipScore:
     """Run the scoring of one clip without gradients; an unscorable clip becomes a reason."""
     try:
         with torch.no_grad():
-            values = compute()
+            found = compute()
     except Unscorable as fault:
         return ClipScore(reason=fault.reason)
-    if not all(math.isfinite(value) for value in values.values()):
-        return ClipScore(reason="score_not_finite")
-    return ClipScore(values)
+    score = found if isinstance(found, ClipScore) else ClipScore(found)
+    broken = {name for name, value in score.values.items() if not math.isfinite(value)}
+    kept = {name: value for name, value in score.values.items() if name not in broken}
+    return replace(score, values=kept, reasons=score.reasons | dict.fromkeys(broken, "score_not_finite"))
 
 
 class ClipMean(Metric):
@@ -77,7 +119,7 @@ class ClipMean(Metric):
         super().__init__(**kwargs)
         self.names = names
         self.add_state("totals", torch.zeros(len(names), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("n_scored", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("n_scored", torch.zeros(len(names), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("n_total", torch.tensor(0), dist_reduce_fx="sum")
 
     def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
@@ -88,9 +130,12 @@ class ClipMean(Metric):
         """Count scores into the state; called by ``update`` of each metric."""
         for score in scores:
             self.n_total += 1
-            if score.reason is None:
-                self.n_scored += 1
-                self.totals += torch.tensor([score.values[name] for name in self.names]).to(self.totals)
+            for index, name in enumerate(self.names):
+                if name in score.values:
+                    self.n_scored[index] += 1
+                    self.totals[index] += score.values[name]
+                else:
+                    score.reason_of(name)
 
     def accumulate(self, score: ClipScore) -> None:
         """Count one score that was computed by ``score``, so that no network runs twice."""
@@ -106,7 +151,10 @@ class ClipMean(Metric):
         """
         if self.n_total == 0:
             raise ValueError(f"{', '.join(self.names)}: no clip was given; call update before compute")
-        counts = {"n_scored": self.n_scored, "n_total": self.n_total}
         means = self.totals / self.n_scored
-        result = {name: means[i] for i, name in enumerate(self.names)}
-        return result | {f"{name}/{key}": count for name in self.names for key, count in counts.items()}
+        result: dict[str, Tensor] = {}
+        for index, name in enumerate(self.names):
+            result[name] = means[index]
+            result[f"{name}/n_scored"] = self.n_scored[index]
+            result[f"{name}/n_total"] = self.n_total
+        return result

@@ -4,6 +4,7 @@ Letters: B clips, S samples, D embedding size, T steps at 25 Hz, F frames, H W p
 to its own rates, and raises ``Unscorable`` with a reason code for a clip that it cannot read.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -36,6 +37,33 @@ class Transcriber(Protocol):
 
     def transcribe(self, waveform: Tensor, sample_rate_hz: int) -> list[str]:
         """Transcribe waveforms (B, S) in [-1, 1]; returns one string of space-separated words for each."""
+        ...
+
+
+class FaceEmbedder(Protocol):
+    """Maps a face to a vector; vectors of one person point the same way."""
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """Embed the largest face of each frame, uint8 (F, 3, H, W).
+
+        Returns:
+            (K, D) vectors of the K frames that show a face, in order, not normalised.
+
+        Raises:
+            Unscorable: ``no_face`` when no frame shows one.
+        """
+        ...
+
+
+class AudioTextEmbedder(Protocol):
+    """Maps sounds and descriptions to one space."""
+
+    def embed_audio(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
+        """Embed waveforms (B, S) in [-1, 1]; returns (B, D)."""
+        ...
+
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed B texts; returns (B, D)."""
         ...
 
 

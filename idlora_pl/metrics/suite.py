@@ -89,6 +89,5 @@ class ClipScorer:
         reasons: dict[str, str] = {}
         for metric, score in zip(self._metrics, scores, strict=True):
             row |= {name: score.values.get(name) for name in metric.names}
-            if score.reason is not None:
-                reasons |= dict.fromkeys(metric.names, score.reason)
+            reasons |= {name: score.reason_of(name) for name in metric.names if name not in score.values}
         return row | {"reasons": reasons}

@@ -1,0 +1,1 @@
+"""Scorers with names: networks with their weights, and the public value that proves each of them."""

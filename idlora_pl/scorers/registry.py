@@ -1,0 +1,17 @@
+"""All scorers by name."""
+
+from idlora_pl.scorers import nano
+from idlora_pl.scorers.card import Card
+
+CARDS: dict[str, Card] = {card.name: card for module in (nano,) for card in module.CARDS}
+
+
+def card_named(name: str) -> Card:
+    """Return the card of a scorer.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if name not in CARDS:
+        raise ValueError(f"scorer must be one of {', '.join(CARDS)}; got {name!r}")
+    return CARDS[name]
