@@ -13,6 +13,8 @@ from idlora_pl.data.prompts import read_prompts
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.report import append_scores, read_scores, read_table, to_rich, write_report
 from idlora_pl.scoring import refuse_changed, score_files
+from idlora_pl.study.analyse import is_published_study
+from idlora_pl.study.tool import study
 
 
 def table(arguments: list[str]) -> None:
@@ -22,6 +24,15 @@ def table(arguments: list[str]) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs that a yaml names")
     parser.add_argument("--output", type=Path, help="folder for table.md, table.json, figure.png and index.html")
     options = parser.parse_args(arguments)
+    if is_published_study(options.file):
+        study(
+            [
+                "analyse",
+                str(options.file),
+                *(["--output", str(options.output / "table.json")] if options.output else []),
+            ]
+        )
+        return
     found, scores = read_table(options.file, runs_dir=options.runs)
     for part in to_rich(found):
         Console().print(part)
@@ -60,4 +71,4 @@ def score(arguments: list[str]) -> None:
     Console().print(f"{options.row}: {len(left)} clips scored, {len(done)} were scored before")
 
 
-TOOLS: dict[str, Callable[[list[str]], None]] = {"score": score, "table": table}
+TOOLS: dict[str, Callable[[list[str]], None]] = {"score": score, "study": study, "table": table}

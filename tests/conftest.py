@@ -1,7 +1,9 @@
 """Fixtures of the whole suite: seeds, the smoke model, and sequences that fit it."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -12,6 +14,9 @@ from idlora_pl.method.in_context import InContext
 from idlora_pl.method.positions import Geometry
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
 from idlora_pl.nano.dataset import write_pairs, write_test_items
+
+if TYPE_CHECKING:
+    from selenium.webdriver.remote.webdriver import WebDriver
 
 # Timings on shared cores vary too much for a deadline; the same examples every time keep failures repeatable.
 settings.register_profile("suite", deadline=None, derandomize=True)
@@ -71,3 +76,25 @@ def nano_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nano_prompt() -> str:
     """A prompt that the nano world can say."""
     return "[VISUAL]: A person talks. [SPEECH]: aa ee oo er [SOUNDS]: steady rain in the background"
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator["WebDriver"]:
+    """A headless Chromium with its console log; skipped where it is not installed."""
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if browser is None or driver is None:
+        pytest.skip("needs chromium and chromedriver; on Debian: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    folder = tmp_path_factory.mktemp("chromium")
+    quiet = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking mute-audio"
+    for switch in [*quiet.split(), "disable-component-update", "disable-sync", "window-size=1300,1600"]:
+        options.add_argument(f"--{switch}")
+    options.add_argument(f"--user-data-dir={folder}")
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()

@@ -5,11 +5,22 @@ from pathlib import Path
 import pytest
 
 from idlora_pl.report import ScoreRow, append_scores, table_from_yaml
+from idlora_pl.study.analyse import is_published_study
+from idlora_pl.tools import table as table_tool
 
 TABLES = Path(__file__).parents[2] / "experiments/tables"
 
 
-@pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
+STUDIES = [path for path in sorted(TABLES.glob("*.yaml")) if is_published_study(path)]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_published_study_can_be_printed_as_a_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table_tool([str(path)])
+    assert "Quoted from" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted(set(TABLES.glob("*.yaml")) - set(STUDIES)), ids=lambda path: path.stem)
 def test_a_table_without_runs_has_all_its_rows_missing(path: Path, tmp_path: Path) -> None:
     table, scores = table_from_yaml(path, tmp_path)
     assert scores == []

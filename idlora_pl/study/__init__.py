@@ -1,0 +1,1 @@
+"""Human studies: pages for A/B and opinion-score tests, and what their answers say."""

@@ -1,0 +1,199 @@
+"""Making a study, answering it, and analysing the answers."""
+
+import json
+
+import pytest
+
+from idlora_pl.cli import main
+
+ITEMS = ["item1", "item2", "item3", "item4"]
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Folders of three methods and of references; the page never opens the files, it copies them."""
+    for folder in ("ours", "kling", "other", "voices"):
+        (tmp_path / folder).mkdir()
+        for item in ITEMS:
+            (tmp_path / folder / f"{item}.mp4").write_bytes(f"{folder} {item}".encode())
+    return tmp_path
+
+
+def make(clips, kind, *more, methods=("ours", "kling")):
+    given = [word for name in methods for word in ("--method", f"{name}={clips / name}")]
+    main(["study", "make", str(clips / "study"), "--kind", kind, *given, "--raters", "4", *more])
+    key = json.loads((clips / "study" / "key.json").read_text())
+    page = (clips / "study" / "page" / "index.html").read_text()
+    held = page.split('type="application/json">')[1].split("</script>")[0]
+    return key, json.loads(held), page
+
+
+def answer(clips, key, plan, choose, raters=None):
+    """Write the files of raters who answer as `choose(rater, item, methods left to right)` says."""
+    folder = clips / "answers"
+    folder.mkdir(exist_ok=True)
+    for rater in raters or plan["raters"]:
+        answers = []
+        for shown in plan["raters"][rater]:
+            trial = key["trials"].get(shown["id"])
+            for question in plan["questions"]:
+                if trial is None:
+                    given = shown["ask"]
+                else:
+                    sides = key["sides"][rater].get(shown["id"]) if key["kind"] == "ab" else trial["methods"]
+                    given = choose(rater, trial["item"], sides)
+                answers.append({"trial": shown["id"], "question": question, "answer": given, "seconds": 3.0})
+        file = {"study": plan["study"], "rater": rater, "answers": answers}
+        (folder / f"answers-{rater}.json").write_text(json.dumps(file))
+    return folder
+
+
+def analyse(clips, capsys, *more):
+    main(["study", "analyse", str(clips / "study"), "--output", str(clips / "found.json"), *more])
+    return json.loads((clips / "found.json").read_text()), capsys.readouterr().out
+
+
+def side_of(method):
+    return lambda _rater, _item, sides: "left" if sides[0] == method else "right"
+
+
+def test_raters_see_every_trial_once_and_each_side_equally_often(clips):
+    key, plan, _ = make(clips, "ab")
+    for rater, shown in plan["raters"].items():
+        assert sorted(one["id"] for one in shown if "ask" not in one) == sorted(key["trials"])
+        assert sum("ask" in one for one in shown) == 2
+        assert key["sides"][rater].keys() == key["trials"].keys()
+    for trial in key["trials"]:
+        assert [key["sides"][rater][trial][0] for rater in plan["raters"]].count("ours") == 2
+    orders = [[one["id"] for one in shown if "ask" not in one] for shown in plan["raters"].values()]
+    assert len({tuple(order) for order in orders}) > 1
+
+
+def test_the_page_shows_what_the_key_says_and_names_no_method(clips):
+    key, plan, page = make(clips, "ab", "--reference", str(clips / "voices"))
+    folder = clips / "study" / "page" / "clips"
+    for rater, shown in plan["raters"].items():
+        for one in shown:
+            if "ask" in one:
+                continue
+            item = key["trials"][one["id"]]["item"]
+            found = [(folder / name).read_text() for name in one["clips"]]
+            assert found == [f"{method} {item}" for method in key["sides"][rater][one["id"]]]
+            assert (folder / one["reference"]).read_text() == f"voices {item}"
+    assert not any(word in page for word in ("kling", "item1", str(clips)))
+
+
+def test_a_study_is_a_function_of_its_seed(clips):
+    first = make(clips, "ab")[:2]
+    (clips / "study").rename(clips / "old")
+    assert make(clips, "ab")[:2] == first
+    (clips / "study").rename(clips / "old2")
+    assert make(clips, "ab", "--seed", "1")[:2] != first
+
+
+def test_whoever_prefers_one_method_is_found_to_whichever_side_it_stood_on(clips, capsys):
+    key, plan, _ = make(clips, "ab", methods=("ours", "kling", "other"))
+    given = answer(clips, key, plan, lambda r, i, sides: "tie" if "other" in sides else side_of("ours")(r, i, sides))
+    found, said = analyse(clips, capsys, "--answers", str(given))
+    rows = {(row["comparison"], row["question"]): row["found"] for row in found["preferences"]}
+    assert len(rows) == 6
+    won, tied = rows["ours vs kling", "voice"], rows["ours vs other", "voice"]
+    assert (won["wins"], won["ties"], won["losses"]) == (16, 0, 0)
+    assert won["p"] == pytest.approx(2 / 2**16)
+    assert won["p_items"] == pytest.approx(2 / 2**4)
+    assert (tied["wins"], tied["ties"], tied["p"]) == (0, 16, None)
+    assert "4 raters of 4 count; 0 of their answers are missing." in said
+
+
+def test_inattentive_raters_are_left_out_and_named(clips, capsys):
+    key, plan, _ = make(clips, "ab")
+    given = answer(clips, key, plan, side_of("ours"))
+    path = given / "answers-r02.json"
+    file = json.loads(path.read_text())
+    for one in file["answers"]:
+        if one["trial"] in key["attention"]:
+            one["answer"] = "tie"
+    path.write_text(json.dumps(file))
+    found, said = analyse(clips, capsys, "--answers", str(given))
+    assert found["preferences"][0]["found"]["wins"] == 12
+    assert "Rater r02 is left out: 2 attention screens failed." in said
+    found, _ = analyse(clips, capsys, "--answers", str(given), "--failures_allowed", "2")
+    assert found["preferences"][0]["found"]["wins"] == 16
+
+
+def test_opinion_scores_come_with_their_difference_and_agreement(clips, capsys):
+    key, plan, _ = make(clips, "mos")
+    given = answer(clips, key, plan, lambda _r, _i, methods: "5" if methods[0] == "ours" else "3")
+    found, said = analyse(clips, capsys, "--answers", str(given))
+    overall = found["sound"][-1]
+    assert overall["scenario"] == "overall"
+    assert (overall["scores"]["ours"]["mean"], overall["scores"]["kling"]["mean"]) == (5, 3)
+    assert overall["gap"][0] == 2
+    assert overall["alpha"] == 1
+    assert "Mean opinion score: sound" in said
+
+
+def test_missing_answers_are_counted(clips, capsys):
+    key, plan, _ = make(clips, "ab")
+    given = answer(clips, key, plan, side_of("ours"), raters=["r01", "r03"])
+    path = given / "answers-r01.json"
+    file = json.loads(path.read_text())
+    kept = [one for one in file["answers"] if one["trial"] in key["attention"]]
+    path.write_text(json.dumps(file | {"answers": kept}))
+    _, said = analyse(clips, capsys, "--answers", str(given))
+    assert "2 raters of 4" not in said
+    assert "1 raters of 4 count; 12 of their answers are missing." in said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda file: file | {"study": "0" * 12}, "answers of study 000000000000"),
+        (lambda file: file | {"rater": "r99"}, "rater 'r99' is none of r01"),
+        (lambda file: file | {"answers": [file["answers"][0] | {"answer": "up"}]}, "has the answer 'up'"),
+        (lambda file: file | {"answers": [file["answers"][0] | {"trial": "x"}]}, "no trial 'x'"),
+        (lambda file: file | {"answers": file["answers"][:1] * 2}, "twice"),
+        (lambda file: [], "no answer file"),
+    ],
+)
+def test_answers_that_cannot_be_are_refused_with_the_file_named(clips, change, said):
+    key, plan, _ = make(clips, "ab")
+    given = answer(clips, key, plan, side_of("ours"))
+    path = given / "answers-r01.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(SystemExit) as stopped:
+        main(["study", "analyse", str(clips / "study"), "--answers", str(given)])
+    assert said in str(stopped.value)
+    assert str(path) in str(stopped.value)
+
+
+def test_items_that_not_every_method_has_are_refused_or_named(clips, capsys):
+    (clips / "kling" / "item4.mp4").unlink()
+    with pytest.raises(SystemExit, match="1 items are not in every method, such as 'item4'"):
+        make(clips, "ab")
+    key, _, _ = make(clips, "ab", "--common_only")
+    assert key["left_out"] == ["item4"]
+    assert "left out, because not every method has them: item4" in capsys.readouterr().out
+
+
+def test_a_study_never_replaces_another(clips):
+    make(clips, "ab")
+    with pytest.raises(SystemExit, match="already holds something"):
+        make(clips, "ab")
+
+
+def test_published_shares_come_out_as_published_with_honest_p_values(capsys, tmp_path):
+    main(["study", "analyse", "experiments/tables/human_ab.yaml", "--output", str(tmp_path / "ab.json")])
+    rows = json.loads((tmp_path / "ab.json").read_text())["published"]
+    assert [row["published"] for row in rows][:3] == [[73, 7, 20], [55, 24, 21], [65, 4, 31]]
+    assert sum(row["p_worst"] < 1e-8 for row in rows) == 5
+    said = " ".join(capsys.readouterr().out.split())
+    assert "manner: p < 0.001 is claimed; a two-sided sign test over answers gives 0.011" in said
+
+
+def test_published_opinion_scores_come_out_as_published(capsys, tmp_path):
+    main(["study", "analyse", "experiments/tables/human_mos.yaml", "--output", str(tmp_path / "mos.json")])
+    rows = json.loads((tmp_path / "mos.json").read_text())["published"]
+    assert rows[-1]["scores"]["ours"]["mean"] == 3.05
+    assert rows[-1]["p"] == pytest.approx(0.1, abs=0.01)
+    assert "First method ahead in 8 of 10 scenarios." in capsys.readouterr().out
