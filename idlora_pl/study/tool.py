@@ -79,9 +79,8 @@ def _make(options: argparse.Namespace) -> None:
     plan = make_plan(setup)
     write_study(plan, options.output)
     console = Console()
-    console.print(
-        f"{len(plan.key['trials'])} screens for each of {options.raters} raters, and {options.attention} checks"
-    )
+    n_screens = len(plan.key["trials"])
+    console.print(f"{n_screens} screens for each of {options.raters} raters, and {options.attention} attention screens")
     if plan.key["left_out"]:
         console.print(f"left out, because not every method has them: {', '.join(plan.key['left_out'])}")
     console.print(f"give raters {options.output / 'page'} and a code each (r01, r02, ...)")
