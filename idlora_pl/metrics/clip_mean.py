@@ -8,17 +8,11 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from idlora_pl.curve import Curve
 from idlora_pl.media import Clip
 from idlora_pl.metrics.scorable import Unscorable
 
-
-@dataclass(frozen=True)
-class Curve:
-    """A score over time: values[i] belongs to the window that starts at start_s + i * step_s."""
-
-    start_s: float
-    step_s: float
-    values: tuple[float | None, ...]
+__all__ = ["ClipMean", "ClipScore", "Curve", "Expected", "mono", "scored"]
 
 
 @dataclass(frozen=True)

@@ -1,126 +1,160 @@
-"""``scores.jsonl``: one line per clip and row, appended whole or not at all. Every table is made from it."""
+"""``scores.jsonl``: one line per clip, row and scorer, appended whole or not at all. Every table is made from it."""
 
 import fcntl
-import json
-import math
 import os
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
-_NAMED = ("key", "row", "speaker", "seed", "reasons")
+from idlora_pl.report.row import PATHS, ScorerFacts, ScoreRow
 
+__all__ = [
+    "PATHS",
+    "ScoreRow",
+    "ScorerFacts",
+    "append_scores",
+    "drop_scores",
+    "metric_names",
+    "read_scores",
+    "refuse_mixed_weights",
+    "row_names",
+]
 
-@dataclass(frozen=True)
-class ScoreRow:
-    """The scores of one clip in one row of a table.
-
-    Attributes:
-        key: Name of the test item; the same in all rows.
-        row: Row of the table, such as ``negative``.
-        speaker: Who speaks; clips of one speaker are one cluster in the statistics.
-        seed: Seed of the generation; None for real clips. Several seeds of one key are repeats.
-        scores: Value by metric, None where there is none.
-        reasons: Reason code by metric, for the missing ones.
-        notes: Any other text by name. ``clip`` and ``reference`` are paths relative to the file.
-    """
-
-    key: str
-    row: str
-    speaker: str
-    seed: int | None = None
-    scores: dict[str, float | None] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse a value that is not a number, and a missing one without a reason."""
-        for name, value in self.scores.items():
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"clip '{self.key}', row '{self.row}': {name} is {value}; write None and a reason")
-            if value is None and name not in self.reasons:
-                raise ValueError(f"clip '{self.key}', row '{self.row}': {name} is missing without a reason code")
-        if clash := (self.scores.keys() | self.notes.keys()) & set(_NAMED) or self.scores.keys() & self.notes.keys():
-            raise ValueError(f"clip '{self.key}', row '{self.row}': {sorted(clash)} named twice; rename the metric")
-
-    def to_json(self) -> str:
-        """Return the row as one line of JSON, without the line end."""
-        named = {"key": self.key, "row": self.row, "speaker": self.speaker, "seed": self.seed}
-        return json.dumps(named | self.notes | self.scores | {"reasons": self.reasons}, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, line: str) -> "ScoreRow":
-        """Parse one line; numbers and nulls are scores, other text is a note.
-
-        Raises:
-            ValueError: The line is not a row; the message says why.
-        """
-        row = json.loads(line)
-        if not isinstance(row, dict) or not {"key", "row", "speaker"} <= row.keys():
-            raise ValueError("a row needs the keys key, row and speaker")
-        rest = {name: value for name, value in row.items() if name not in _NAMED}
-        if bad := [name for name, value in rest.items() if not isinstance(value, int | float | str | None)]:
-            raise ValueError(f"{bad[0]} must be a number, null or text; got {rest[bad[0]]!r}")
-        return cls(
-            key=str(row["key"]),
-            row=str(row["row"]),
-            speaker=str(row["speaker"]),
-            seed=row.get("seed"),
-            scores={k: v if v is None else float(v) for k, v in rest.items() if not isinstance(v, str)},
-            reasons=row.get("reasons", {}),
-            notes={name: value for name, value in rest.items() if isinstance(value, str)},
-        )
+Name = tuple[str, str, int | None]
+_SAME_FILE = ("clip_sha256", "item_sha256")
+_TAIL_BYTES = 1 << 16
 
 
 def append_scores(path: Path, rows: Iterable[ScoreRow]) -> None:
     """Append rows to ``scores.jsonl``; safe against a crash and against other processes that append.
 
-    The rows go out in one write under a lock. A half line that a killed writer has left is cut off first.
+    The lines go out in one write under a lock. A half line that a killed writer has left is cut off first.
     """
-    text = "".join(row.to_json() + "\n" for row in rows)
+    text = "".join(line + "\n" for row in rows for line in row.to_lines())
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        content = file.read()
-        if content and not content.endswith(b"\n"):
-            file.truncate(content.rfind(b"\n") + 1)
+        _cut_half_line(file)
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
 
 
+def _cut_half_line(file: IO[bytes]) -> None:
+    """Cut off what stands behind the last line end."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _TAIL_BYTES)
+        file.seek(start)
+        whole = file.read(end - start).rfind(b"\n") + 1
+        if whole or not start:
+            file.truncate(start + whole)
+            break
+        end = start
+    file.seek(0, os.SEEK_END)
+
+
+def drop_scores(path: Path, drop: Callable[[ScoreRow], bool]) -> int:
+    """Remove the lines for which `drop` (given the row of the one line) says so; return how many they were.
+
+    The file is written beside itself and then replaced; no other process may append meanwhile.
+    """
+    kept, dropped = [], 0
+    for number, line in enumerate(_lines(path), start=1):
+        if drop(_parsed(path, number, line)):
+            dropped += 1
+        else:
+            kept.append(line + "\n")
+    if dropped:
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.write_text("".join(kept))
+        os.replace(partial, path)
+    return dropped
+
+
 def read_scores(path: Path) -> list[ScoreRow]:
-    """Read ``scores.jsonl``.
+    """Read ``scores.jsonl``; the lines of one clip, row and seed become one row.
 
     A half line at the end, which a killed writer leaves, is left out with a warning.
 
     Raises:
-        ValueError: The file is missing or empty, a line is not a row, or a clip of a row stands there twice.
+        ValueError: The file is missing or empty, a line is not a row, a score of a clip stands there twice, lines
+            of one clip were measured on different files, or a scorer used different weights within a row.
     """
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; `idlora test` writes it")
-    rows: list[ScoreRow] = []
-    seen: dict[tuple[str, str, int | None], int] = {}
-    lines = path.read_text().split("\n")
-    if lines.pop():
-        warnings.warn(f"{path}: the last line is cut off and left out; score that clip again", stacklevel=2)
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = ScoreRow.from_json(line)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from error
-        first = seen.setdefault((row.row, row.key, row.seed), number)
-        if first != number:
-            raise ValueError(
-                f"{path}: clip '{row.key}' of row '{row.row}', seed {row.seed}, stands in lines {first} and "
-                f"{number}; delete one"
-            )
-        rows.append(row)
-    if not rows:
-        raise ValueError(f"{path} holds no scores; run `idlora test` again")
+        raise ValueError(f"{path} does not exist; `idlora test` and `idlora score` write it")
+    merged: dict[Name, ScoreRow] = {}
+    seen: dict[tuple[Name, str], int] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        row = _parsed(path, number, line)
+        name = (row.row, row.key, row.seed)
+        for score in row.scores or [""]:
+            first = seen.setdefault((name, score), number)
+            if first != number:
+                what = f"{score} of clip" if score else "clip"
+                raise ValueError(
+                    f"{path}: {what} '{row.key}' of row '{row.row}', seed {row.seed}, stands in lines {first} and "
+                    f"{number}; delete one"
+                )
+        merged[name] = _joined(merged[name], row, f"{path}, line {number}") if name in merged else row
+    if not merged:
+        raise ValueError(f"{path} holds no scores; run `idlora test` or `idlora score` again")
+    rows = list(merged.values())
+    refuse_mixed_weights(rows, str(path))
     return rows
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the whole lines of a file that others may be writing to."""
+    with open(path, encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        lines = file.read().split("\n")
+    if lines.pop():
+        warnings.warn(f"{path}: the last line is cut off and left out; score that clip again", stacklevel=3)
+    return lines
+
+
+def _parsed(path: Path, number: int, line: str) -> ScoreRow:
+    try:
+        return ScoreRow.from_line(line)
+    except ValueError as error:
+        raise ValueError(f"{path}, line {number}: {error}") from error
+
+
+def _joined(row: ScoreRow, more: ScoreRow, where: str) -> ScoreRow:
+    """Put the scores of one clip together; refuse scores of different files or speakers."""
+    about = [("speaker", row.speaker, more.speaker)]
+    about += [
+        (name, row.notes[name], more.notes[name]) for name in _SAME_FILE if {name} <= row.notes.keys() & more.notes
+    ]
+    for name, first, second in about:
+        if first != second:
+            raise ValueError(
+                f"{where}: clip '{row.key}' of row '{row.row}' has {name} {second}, an earlier line has {first}; "
+                "score that row again with `idlora score --again all`"
+            )
+    return replace(
+        row,
+        scores=row.scores | more.scores,
+        reasons=row.reasons | more.reasons,
+        notes=more.notes | row.notes,
+        scorers=row.scorers | more.scorers,
+    )
+
+
+def refuse_mixed_weights(scores: Iterable[ScoreRow], where: str = "scores") -> None:
+    """Raise ValueError when a scorer used different weights within one row of a table."""
+    first: dict[tuple[str, str], str] = {}
+    for row in scores:
+        for scorer, facts in row.scorers.items():
+            known = first.setdefault((row.row, scorer), facts.weights)
+            if known != facts.weights:
+                raise ValueError(
+                    f"{where}: row '{row.row}' holds scores of {scorer} with weights {known} and {facts.weights}; "
+                    "score the row again with one of them"
+                )
 
 
 def row_names(scores: Sequence[ScoreRow]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from idlora_pl.report.build import build_table
-from idlora_pl.report.scores import ScoreRow, metric_names, read_scores, row_names
+from idlora_pl.report.scores import PATHS, ScoreRow, metric_names, read_scores, row_names
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 
 _TABLE_KEYS = {"caption", "columns", "rows", "paired", "command"}
@@ -126,9 +126,8 @@ def _run_folder(run: str, runs_dir: Path, where: str) -> Path | None:
 
 def located(scores: list[ScoreRow], folder: Path) -> list[ScoreRow]:
     """Make the clip paths of scores relative to the current folder instead of to their file."""
-    paths = ("clip", "reference")
     return [
-        replace(score, notes={k: str(folder / v) if k in paths else v for k, v in score.notes.items()})
+        replace(score, notes={k: str(folder / v) if k in PATHS else v for k, v in score.notes.items()})
         for score in scores
     ]
 

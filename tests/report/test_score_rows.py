@@ -2,13 +2,17 @@
 
 import json
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idlora_pl.report import ScoreRow, append_scores, read_scores
+from idlora_pl.metrics.clip_mean import Curve
+from idlora_pl.report import ScorerFacts, ScoreRow, append_scores, read_scores
+from idlora_pl.report.scores import drop_scores
 
 
 def row(key: str = "k1", name: str = "negative", **scores: float | None) -> ScoreRow:
@@ -16,29 +20,106 @@ def row(key: str = "k1", name: str = "negative", **scores: float | None) -> Scor
     return ScoreRow(key, name, "s1", seed=0, scores=scores, reasons=reasons, notes={"clip": f"clips/{key}.mp4"})
 
 
-@given(
-    st.builds(
-        ScoreRow,
-        key=st.text(min_size=1),
-        row=st.text(min_size=1),
-        speaker=st.text(min_size=1),
-        seed=st.none() | st.integers(0, 2**40),
-        scores=st.dictionaries(st.sampled_from(["wer", "lip_sync"]), st.floats(-9, 9)),
-        reasons=st.dictionaries(st.sampled_from(["face"]), st.text()),
-        notes=st.dictionaries(st.sampled_from(["clip", "prompt"]), st.text()),
-    )
+FACTS = st.builds(
+    ScorerFacts,
+    scores=st.just(("wer", "cer")),
+    weights=st.sampled_from(["", "0123abcd"]),
+    verified=st.booleans(),
+    versions=st.dictionaries(st.sampled_from(["torch", "av"]), st.text()),
+    details=st.dictionaries(st.sampled_from(["crop", "heard"]), st.text()),
+    curves=st.dictionaries(
+        st.sampled_from(["offset"]),
+        st.builds(Curve, st.floats(0, 9), st.floats(0.1, 9), st.lists(st.none() | st.floats(-9, 9)).map(tuple)),
+    ),
 )
-def test_a_row_comes_back_from_its_line(one: ScoreRow) -> None:
-    assert "\n" not in one.to_json()
-    assert ScoreRow.from_json(one.to_json()) == one
+ROWS = st.builds(
+    ScoreRow,
+    key=st.text(min_size=1),
+    row=st.text(min_size=1),
+    speaker=st.text(min_size=1),
+    seed=st.none() | st.integers(0, 2**40),
+    scores=st.fixed_dictionaries(
+        {"wer": st.floats(-9, 9), "cer": st.none()}, optional={"lip_sync": st.none() | st.floats(-9, 9)}
+    ),
+    reasons=st.fixed_dictionaries({"cer": st.text(), "lip_sync": st.text()}, optional={"face": st.text()}),
+    notes=st.dictionaries(st.sampled_from(["clip", "prompt"]), st.text()),
+    scorers=st.dictionaries(st.just("words"), FACTS, max_size=1),
+)
 
 
-def test_a_line_is_flat_json() -> None:
-    line = json.loads(row(wer=None, lip_sync=0.5).to_json())
+@settings(max_examples=25)  # each writes a file and waits for the disk
+@given(ROWS)
+def test_a_row_comes_back_from_its_lines(one: ScoreRow) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "scores.jsonl"
+        append_scores(path, [one])
+        assert len(path.read_text().splitlines()) == max(1, len(one.scorers) + (not one.scorers or len(one.scores) > 2))
+        (found,) = read_scores(path)
+    assert found == one
+
+
+def scored_by(scorer: str, weights: str = "aa", key: str = "k1", sha: str = "11", **scores: float) -> ScoreRow:
+    return ScoreRow(
+        key, "negative", "s1", 0, dict(scores), notes={"clip_sha256": sha},
+        scorers={scorer: ScorerFacts(tuple(scores), weights, verified=scorer == "words")},
+    )  # fmt: skip
+
+
+def test_lines_of_one_clip_become_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    append_scores(path, [scored_by("words", wer=0.5), scored_by("words", key="k2", wer=0.0)])
+    append_scores(path, [scored_by("lips", lse_d=7.0, lse_c=3.0)])
+    one, two = read_scores(path)
+    assert (one.key, one.scores) == ("k1", {"wer": 0.5, "lse_d": 7.0, "lse_c": 3.0})
+    assert (one.is_verified("wer"), one.is_verified("lse_c"), one.is_verified("cer")) == (True, False, False)
+    assert one.facts("lse_d").weights == "aa"
+    assert two.scores == {"wer": 0.0}
+    line = json.loads(path.read_text().splitlines()[0])
     assert line == {
+        "key": "k1", "row": "negative", "speaker": "s1", "seed": 0, "scorer": "words", "scores": {"wer": 0.5},
+        "reasons": {}, "notes": {"clip_sha256": "11"}, "weights": "aa", "verified": True,
+    }  # fmt: skip
+
+
+def test_lines_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    def written(*rows: ScoreRow) -> Path:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        append_scores(path, rows)
+        return path
+
+    words = scored_by("words", wer=0.5)
+    with pytest.raises(ValueError, match="wer of clip 'k1' of row 'negative', seed 0, stands in lines 1 and 2"):
+        read_scores(written(words, scored_by("other_words", wer=0.5)))
+    with pytest.raises(
+        ValueError, match="line 2: clip 'k1' of row 'negative' has clip_sha256 22, an earlier line has 11"
+    ):
+        read_scores(written(words, scored_by("lips", sha="22", lse_d=7.0)))
+    with pytest.raises(ValueError, match="row 'negative' holds scores of words with weights aa and bb; score the row"):
+        read_scores(written(words, scored_by("words", "bb", key="k2", wer=0.5)))
+    assert len(read_scores(written(words, replace(scored_by("words", "bb", key="k2", wer=0.5), row="other")))) == 2
+
+
+def test_lines_are_dropped_by_choice(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    append_scores(
+        path, [scored_by("words", wer=0.5), scored_by("lips", lse_d=7.0), scored_by("words", key="k2", wer=1)]
+    )
+    assert drop_scores(path, lambda row: "words" in row.scorers and row.key == "k1") == 1
+    assert [(row.key, list(row.scores)) for row in read_scores(path)] == [("k1", ["lse_d"]), ("k2", ["wer"])]
+    assert drop_scores(path, lambda row: False) == 0
+    assert [one.name for one in tmp_path.iterdir()] == ["scores.jsonl"]
+
+
+def test_flat_lines_of_older_versions_are_read(tmp_path: Path) -> None:
+    flat = {
         "key": "k1", "row": "negative", "speaker": "s1", "seed": 0, "clip": "clips/k1.mp4",
         "wer": None, "lip_sync": 0.5, "reasons": {"wer": "silent"},
     }  # fmt: skip
+    (tmp_path / "scores.jsonl").write_text(json.dumps(flat) + "\n")
+    append_scores(tmp_path / "scores.jsonl", [scored_by("words", cer=0.5)])
+    (found,) = read_scores(tmp_path / "scores.jsonl")
+    assert found.scores == {"wer": None, "lip_sync": 0.5, "cer": 0.5}
+    assert (found.reasons, found.notes["clip"]) == ({"wer": "silent"}, "clips/k1.mp4")
 
 
 def test_appending_twice_keeps_the_order(tmp_path: Path) -> None:
@@ -87,24 +168,25 @@ def test_a_score_that_is_no_number_is_refused() -> None:
     ("line", "message"),
     [
         ("not json", "line 2: Expecting value"),
+        ('{"key": "k", "row": "r", "speaker": "s", "scorer": "x"}', "line 2: the line is damaged .KeyError"),
         ("[]", "line 2: a row needs the keys key, row and speaker"),
         (
             '{"key": "k", "row": "r", "speaker": "s", "wer": [1]}',
             r"line 2: wer must be a number, null or text; got \[1\]",
         ),
         ('{"key": "k", "row": "r", "speaker": "s", "wer": null}', "line 2: .* missing without a reason code"),
-        (row("k1").to_json(), "clip 'k1' of row 'negative', seed 0, stands in lines 1 and 2; delete one"),
+        (row("k1").to_lines()[0], "clip 'k1' of row 'negative', seed 0, stands in lines 1 and 2; delete one"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "scores.jsonl"
-    path.write_text(f"{row('k1').to_json()}\n{line}\n")
+    path.write_text(f"{row('k1').to_lines()[0]}\n{line}\n")
     with pytest.raises(ValueError, match=message):
         read_scores(path)
 
 
 def test_a_missing_and_an_empty_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"scores.jsonl does not exist; `idlora test` writes it"):
+    with pytest.raises(ValueError, match=r"scores.jsonl does not exist; `idlora test` and `idlora score` write it"):
         read_scores(tmp_path / "scores.jsonl")
     (tmp_path / "scores.jsonl").touch()
     with pytest.raises(ValueError, match="holds no scores"):
