@@ -6,21 +6,35 @@ scorer, and never a random one.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from idlora_pl.metrics.clip_mean import ClipMean
+from idlora_pl.scorers.hashing import sha256_of
 
 Inputs = Path
 """Folder of the public inputs that anchors are measured on."""
 
 
-class MissingWeights(ValueError):
+class Unavailable(ValueError):
+    """A scorer cannot be built here; the message says what is missing and the command that gets it."""
+
+
+class MissingWeights(Unavailable):
     """A scorer's weights are not there; the message names the file and the command that gets it."""
 
 
-class WrongWeights(ValueError):
+class MissingLibrary(Unavailable):
+    """A package that a scorer uses is not installed; the message names it and the command that gets it."""
+
+    def __init__(self, scorer: str, package: str, command: str) -> None:
+        super().__init__(f"scorer {scorer} needs the package {package}; get it with: {command}")
+        self.package, self.command = package, command
+
+
+class WrongWeights(Unavailable):
     """A weights file is not the published one; the message shows both hashes."""
 
 
@@ -52,8 +66,12 @@ class WeightFile:
         """
         found = weights / self.path
         if not (found / self.hashed if self.hashed else found).is_file():
-            raise MissingWeights(f"{found} is missing; get it with: {self.get.replace('WEIGHTS', str(weights))}")
+            raise MissingWeights(f"{found} is missing; get it with: {self.command(weights)}")
         return found
+
+    def command(self, weights: Path) -> str:
+        """Return the command that gets the file into a folder of weights."""
+        return self.get.replace("WEIGHTS", str(weights))
 
     def digest(self, weights: Path) -> str:
         """Return the SHA-256 of the file that is there.
@@ -63,12 +81,11 @@ class WeightFile:
             WrongWeights: It is another file than the published one.
         """
         located = self.locate(weights)
-        with open(located / self.hashed if self.hashed else located, "rb") as file:
-            found = file_digest(file, "sha256").hexdigest()
+        found = sha256_of(located / self.hashed if self.hashed else located)
         if self.sha256 is not None and not found.startswith(self.sha256):
             raise WrongWeights(
                 f"{located} has sha256 {found[:16]}, the published file {self.sha256[:16]}; "
-                f"get it again with: {self.get.replace('WEIGHTS', str(weights))}"
+                f"get it again with: {self.command(weights)}"
             )
         return found
 
@@ -84,6 +101,8 @@ class Anchor:
         measure: Measures the same names with the scorer, given the folder of inputs.
         inputs: Files or folders that must be there, relative to the folder of inputs.
         get: How to get the inputs.
+        quick: Whether `measure` takes less than about ten seconds on one core; `idlora doctor` then needs no
+            `--check` to run it.
     """
 
     what: str
@@ -92,6 +111,7 @@ class Anchor:
     measure: Callable[[ClipMean, Inputs], dict[str, float]]
     inputs: tuple[str, ...]
     get: str
+    quick: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a value without tolerance."""
@@ -151,10 +171,12 @@ class Card:
         Raises:
             MissingWeights: A file is not there.
             WrongWeights: A file is another one.
+            MissingLibrary: A package is not installed.
             ValueError: What was built gives other scores than the card says.
         """
         for file in self.weights:
             file.digest(weights)
+        self.versions(required=True)
         metric = self.build(weights)
         if set(metric.names) != {score.name for score in self.scores}:
             raise ValueError(f"scorer {self.name} gives {metric.names}, its card says {[s.name for s in self.scores]}")
@@ -166,3 +188,19 @@ class Card:
         if len(found) == 1:
             return found[0]
         return sha256(" ".join(found).encode()).hexdigest() if found else "shipped"
+
+    def versions(self, *, required: bool = False) -> dict[str, str]:
+        """Return the versions of the packages that it uses; without `required`, a missing one is left out.
+
+        Raises:
+            MissingLibrary: A package is not installed and required.
+        """
+        found: dict[str, str] = {}
+        for name in self.packages:
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError as error:
+                if required:
+                    wanted = f"'idlora_pl[{self.extra}]'" if self.extra else name
+                    raise MissingLibrary(self.name, name, f"pip install {wanted}") from error
+        return found

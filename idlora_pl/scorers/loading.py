@@ -1,0 +1,121 @@
+"""Scorers by name, ready to score: built from their weights, with what a row has to say about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from idlora_pl.metrics.clip_mean import ClipMean
+from idlora_pl.report.row import ScorerFacts
+from idlora_pl.scorers.card import Card, Unavailable
+from idlora_pl.scorers.nano import CARDS as NANO
+from idlora_pl.scorers.proof import prove
+from idlora_pl.scorers.registry import CARDS, card_named
+from idlora_pl.scorers.verified import VerifiedFile
+
+WEIGHTS = Path("~/.cache/idlora/scorers").expanduser()
+"""Default folder of weights."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A scorer that can score.
+
+    Attributes:
+        name: Of its card.
+        metric: What scores.
+        facts: What rows say about it.
+    """
+
+    name: str
+    metric: ClipMean
+    facts: ScorerFacts = field(default=ScorerFacts(()))
+
+
+def names_of(chosen: str | Sequence[str], weights: Path = WEIGHTS) -> list[str]:
+    """Return names of scorers.
+
+    Args:
+        chosen: Names, or one text of names between commas. "nano" stands for the instruments of the nano world,
+            "available" for every other scorer whose weights and libraries are here.
+        weights: Folder of weights, for "available".
+
+    Raises:
+        ValueError: A name is unknown, or nothing is available.
+    """
+    listed = chosen.split(",") if isinstance(chosen, str) else list(chosen)
+    found: list[str] = []
+    for name in (name.strip() for name in listed):
+        if name == "nano":
+            found += [card.name for card in NANO]
+        elif name == "available":
+            found += available(weights)
+        else:
+            found.append(card_named(name).name)
+    if not found:
+        raise ValueError(f"no scorer is available with the weights in {weights}; `idlora doctor` says how to get them")
+    return list(dict.fromkeys(found))
+
+
+def available(weights: Path = WEIGHTS) -> list[str]:
+    """Return the scorers, other than those of the nano world, whose weights and libraries are here."""
+    found = []
+    for card in CARDS.values():
+        if card in NANO:
+            continue
+        try:
+            card.digest(weights)
+            card.versions(required=True)
+        except Unavailable:
+            continue
+        found.append(card.name)
+    return found
+
+
+def load_scorers(
+    names: str | Sequence[str], weights: Path | str = WEIGHTS, verified: Path | str | None = None
+) -> tuple[Scorer, ...]:
+    """Build scorers by name; a scorer whose anchor needs no inputs proves itself if it has not yet.
+
+    Args:
+        names: As in `names_of`.
+        weights: Folder of weights.
+        verified: File of proofs; None takes the one of the user.
+
+    Raises:
+        Unavailable: Weights or a library of any of them are missing; the message has the command for each.
+        ValueError: A name is unknown, or two scorers give the same score.
+    """
+    folder = Path(weights).expanduser()
+    cards = [card_named(name) for name in names_of(names, folder)]
+    refuse_unavailable(cards, folder)
+    given = [(score.name, card.name) for card in cards for score in card.scores]
+    for name in {name for name, _ in given}:
+        if len(makers := [maker for score, maker in given if score == name]) > 1:
+            raise ValueError(f"scorers {' and '.join(makers)} both give {name}; choose one of them")
+    proofs = VerifiedFile() if verified is None else VerifiedFile(Path(verified).expanduser())
+    return tuple(_loaded(card, folder, proofs) for card in cards)
+
+
+def refuse_unavailable(cards: Sequence[Card], weights: Path) -> None:
+    """Raise Unavailable with everything that is missing for any of the scorers."""
+    missing: list[str] = []
+    for card in cards:
+        try:
+            card.digest(weights)
+            card.versions(required=True)
+        except Unavailable as error:
+            missing.append(f"{card.name}: {error}")
+    if missing:
+        raise Unavailable("; ".join(missing))
+
+
+def _loaded(card: Card, weights: Path, proofs: VerifiedFile) -> Scorer:
+    metric = card.load(weights)
+    digest = card.digest(weights)
+    if card.anchor is not None and not card.anchor.inputs and proofs.proof(card, digest) is None:
+        proofs.record(card, digest, prove(card.anchor, metric, weights))
+    versions = {"torch": torch.__version__} | card.versions()
+    facts = ScorerFacts(tuple(s.name for s in card.scores), digest, proofs.passed(card, digest), versions)
+    return Scorer(card.name, metric, facts)
