@@ -136,7 +136,7 @@ class ScoreRow:
         row = json.loads(line)
         if not isinstance(row, dict) or not {"key", "row", "speaker"} <= row.keys():
             raise ValueError("a row needs the keys key, row and speaker")
-        named = {
+        named: dict[str, Any] = {
             "key": str(row["key"]),
             "row": str(row["row"]),
             "speaker": str(row["speaker"]),
