@@ -9,6 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from idlora_pl.metrics.face_track import FaceTrack
+
 
 class SpeakerEmbedder(Protocol):
     """Maps a voice to a vector; vectors of one speaker point the same way."""
@@ -51,6 +53,18 @@ class FaceEmbedder(Protocol):
 
         Raises:
             Unscorable: ``no_face`` when no frame shows one.
+        """
+        ...
+
+
+class FaceTracker(Protocol):
+    """Finds the face of a clip."""
+
+    def track(self, frames: Tensor, frame_rate_fps: float) -> FaceTrack:
+        """Follow one face through frames, uint8 (F, 3, H, W).
+
+        Raises:
+            Unscorable: ``no_face`` when no frame shows one, ``face_lost`` when too many do not.
         """
         ...
 
