@@ -1,10 +1,11 @@
 """From scores to a table; nothing else makes numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from idlora_pl.report.scores import ScoreRow, metric_names
-from idlora_pl.report.table import COLUMNS, Cell, Column, Comparison, Row, Table
+from idlora_pl.report.table import COLUMNS, Cell, Column, Comparison, Reproduction, Row, Table
 from idlora_pl.stats import Interval, PairedDifference, clustered_interval, paired_difference
 
 
@@ -34,7 +35,8 @@ def build_table(
     """
     chosen = tuple(_column(column) for column in columns)
     listed = tuple(Row(row) if isinstance(row, str) else row for row in rows)
-    if unknown := [column.metric for column in chosen if scores and column.metric not in metric_names(scores)]:
+    held = {*metric_names(scores), *(metric for row in listed for metric in row.quoted or {})}
+    if unknown := [column.metric for column in chosen if scores and column.metric not in held]:
         raise ValueError(f"no score is named '{unknown[0]}'; the scores hold {', '.join(metric_names(scores))}")
     labels = [row.label for row in listed]
     if unknown := [name for pair in paired for name in pair if name not in labels]:
@@ -53,7 +55,30 @@ def build_table(
         for a, b in paired
         for column in chosen
     ]
-    return Table(chosen, listed, tuple(cells), tuple(comparisons), dict(seconds or {}), caption)
+    table = Table(chosen, listed, tuple(cells), tuple(comparisons), seconds=dict(seconds or {}), caption=caption)
+    return replace(table, penalised=tuple(_penalised(table, by_row)), reproductions=tuple(_reproductions(table)))
+
+
+def _penalised(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[Cell]:
+    """Give the means that count failures, where there are failures and the column has a worst value."""
+    for column in table.columns:
+        for row in table.rows:
+            found = table.cell(row.label, column.metric)
+            if column.worst is not None and found.n_scored < found.n_total:
+                interval = _interval(row, column.metric, by_row[row.label], missing=column.worst)
+                yield Cell(row.label, column.metric, interval)
+
+
+def _reproductions(table: Table) -> Iterator[Reproduction]:
+    """Give our numbers beside those of the quoted rows that they should reproduce."""
+    quoted = {row.label: row.quoted for row in table.rows if row.quoted is not None}
+    for row in table.rows:
+        if not row.against:
+            continue
+        if row.against not in quoted:
+            raise ValueError(f"row '{row.label}': against names '{row.against}', which is no quoted row of this table")
+        for metric, published in quoted[row.against].items():
+            yield Reproduction(row.label, row.against, metric, table.cell(row.label, metric), published)
 
 
 def _column(column: Column | str) -> Column:
@@ -85,11 +110,11 @@ def _clip_values(scores: Sequence[ScoreRow], metric: str) -> dict[str, float | N
     return {key: fmean(found) if found else None for key, found in values.items()}
 
 
-def _interval(row: Row, metric: str, scores: Sequence[ScoreRow]) -> Interval:
+def _interval(row: Row, metric: str, scores: Sequence[ScoreRow], missing: float | None = None) -> Interval:
     if row.quoted is not None:
         return Interval(row.quoted.get(metric), None, None, 0, 0)
     speakers = {score.key: score.speaker for score in scores}
-    values = _clip_values(scores, metric)
+    values = {key: missing if value is None else value for key, value in _clip_values(scores, metric).items()}
     return clustered_interval(list(values.values()), [speakers[key] for key in values])
 
 

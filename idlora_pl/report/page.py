@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from idlora_pl.report.render import DASH, cell_text, comparison_lines, count_text, notes, number
+from idlora_pl.report.render import DASH, blocks, cell_text, count_text, notes, number
 from idlora_pl.report.scores import ScoreRow
 from idlora_pl.report.table import Table
 
@@ -36,7 +36,7 @@ def to_html(table: Table, scores: Sequence[ScoreRow], folder: Path) -> str:
     """
     title = escape(table.caption or "Scores")
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-    body = [f"<h1>{title}</h1>", _numbers(table), _paired(table)]
+    body = [f"<h1>{title}</h1>", _numbers(table), _blocks(table)]
     body += [f'<p class="note">{escape(note)}</p>' for note in notes(table)]
     for key in dict.fromkeys(score.key for score in scores):
         body.append(_section(table, key, [score for score in scores if score.key == key], folder))
@@ -58,14 +58,13 @@ def _numbers(table: Table) -> str:
     return f"<table><tr>{heads}</tr>{''.join(lines)}</table>"
 
 
-def _paired(table: Table) -> str:
-    if not table.comparisons:
-        return ""
-    heads = "".join(f"<th>{head}</th>" for head in ("paired", "metric", "difference", "p", "n"))
-    lines = "".join(
-        f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in line)}</tr>" for line in comparison_lines(table)
-    )
-    return f"<table><tr>{heads}</tr>{lines}</table>"
+def _blocks(table: Table) -> str:
+    parts = []
+    for heads, lines in blocks(table):
+        head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in line)}</tr>" for line in lines)
+        parts.append(f"<table><tr>{head}</tr>{body}</table>")
+    return "".join(parts)
 
 
 def _section(table: Table, key: str, scores: Sequence[ScoreRow], folder: Path) -> str:

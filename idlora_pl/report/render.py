@@ -66,6 +66,33 @@ def comparison_lines(table: Table) -> list[tuple[str, str, str, str, str]]:
     return lines
 
 
+def reproduction_lines(table: Table) -> list[tuple[str, str, str, str, str, str]]:
+    """Return our numbers beside published ones: row, metric, ours, published, difference, whether it is covered."""
+    columns = {column.metric: column for column in table.columns}
+    lines = []
+    for one in (found for found in table.reproductions if found.ours.mean is not None):
+        digits = columns[one.metric].digits
+        ours = f"{number(one.ours.mean, digits)} {interval(one.ours.ci_low, one.ours.ci_high, digits)}".strip()
+        covered = {True: "yes", False: "no", None: DASH}[one.covered]
+        difference = number(one.difference, digits, sign=True)
+        heading = columns[one.metric].heading
+        lines.append((f"{one.row} / {one.against}", heading, ours, number(one.published, digits), difference, covered))
+    return lines
+
+
+def penalty_lines(table: Table) -> list[str]:
+    """Return the means that count failures as the worst value, in sentences."""
+    columns = {column.metric: column for column in table.columns}
+    said = []
+    for cell in table.penalised:
+        column, found = columns[cell.metric], cell.interval
+        mean = f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
+        plain = table.cell(cell.row, cell.metric)
+        n_failed = plain.n_total - plain.n_scored
+        said.append(f"{cell.row}, {column.title}: {mean} with {n_failed} failures counted as {column.worst:g}")
+    return said
+
+
 def notes(table: Table) -> list[str]:
     """Return the sentences under a table: what the numbers are, missing rows, sources of quoted rows."""
     said = list(table.findings)
@@ -73,17 +100,33 @@ def notes(table: Table) -> list[str]:
         "Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. "
         "Paired: a - b on the same clips, p from sign flips over speakers."
     ]
+    said += penalty_lines(table)
+    if reproduction_lines(table):
+        said.append("Covered: our 95 % interval contains the published value.")
     said += [
         f"{row.label}: not measured; run `{row.command}`" if row.command else f"{row.label}: not measured"
         for row in table.rows
         if table.is_missing(row)
     ]
-    said += [
-        f"{row.label}: quoted from {row.source or 'an unnamed source'}" for row in table.rows if row.quoted is not None
-    ]
+    quoted: dict[str, list[str]] = {}
+    for row in table.rows:
+        if row.quoted is not None:
+            quoted.setdefault(row.source or "an unnamed source", []).append(row.label)
+    said += [f"{', '.join(labels)}: quoted from {source}" for source, labels in quoted.items()]
     if table.seconds:
         said.append("Seconds: " + ", ".join(f"{phase} {value:.0f}" for phase, value in table.seconds.items()))
     return said
+
+
+def blocks(table: Table) -> list[tuple[list[str], list[tuple[str, ...]]]]:
+    """Return the blocks under a table, each with its heads: paired differences, and ours beside published."""
+    found: list[tuple[list[str], list[tuple[str, ...]]]] = []
+    if table.comparisons:
+        found.append((["paired", "metric", "difference", "p", "n"], list(comparison_lines(table))))
+    if lines := reproduction_lines(table):
+        heads = ["ours / published", "metric", "ours", "published", "difference", "covered"]
+        found.append((heads, list(lines)))
+    return found
 
 
 def to_markdown(table: Table) -> str:
@@ -96,9 +139,9 @@ def to_markdown(table: Table) -> str:
         if row.quoted is not None:
             cells = [cell if cell == DASH else f"*{cell}*" for cell in cells]
         lines.append(_line([_escape(row.label), *cells, count_text(table, row)]))
-    if table.comparisons:
-        lines += ["", _line(["paired", "metric", "difference", "p", "n"]), _line(["---"] * 5)]
-        lines += [_line([_escape(text) for text in line]) for line in comparison_lines(table)]
+    for heads, block in blocks(table):
+        lines += ["", _line(heads), _line(["---"] * len(heads))]
+        lines += [_line([_escape(text) for text in line]) for line in block]
     return "\n".join([*lines, "", *(f"- {_escape(note)}" for note in notes(table))]) + "\n"
 
 
@@ -114,11 +157,11 @@ def to_rich(table: Table) -> list[RichTable | Text]:
         style = "italic" if row.quoted is not None else ""
         main.add_row(Text(row.label), *cells, count_text(table, row), style=style)
     shown: list[RichTable | Text] = [main]
-    if table.comparisons:
+    for heads, lines in blocks(table):
         block = RichTable()
-        for head in ("paired", "metric", "difference", "p", "n"):
-            block.add_column(head, justify="left" if head in ("paired", "metric") else "right")
-        for line in comparison_lines(table):
+        for place, head in enumerate(heads):
+            block.add_column(head, justify="left" if place < 2 else "right")
+        for line in lines:
             block.add_row(*(Text(text) for text in line))
         shown.append(block)
     return [*shown, *(Text(note, style="dim") for note in notes(table))]

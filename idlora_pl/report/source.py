@@ -15,8 +15,8 @@ from idlora_pl.report.scores import PATHS, ScoreRow, metric_names, read_scores, 
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 
 _TABLE_KEYS = {"caption", "columns", "rows", "paired", "command"}
-_COLUMN_KEYS = {"title", "better", "digits"}
-_ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command"}
+_COLUMN_KEYS = {"title", "better", "digits", "worst"}
+_ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command", "against"}
 
 
 def read_table(path: Path | str, *, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:
@@ -60,7 +60,8 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
     ``sampling``, or with ``quoted`` and ``source``) and ``paired`` (a list of two labels each). The scores of
     a run lie in ``runs_dir/<run>`` or ``runs_dir/<run>-<8 hex>``; ``sampling`` names the row of its
     ``scores.jsonl``, and may be left out where the file holds one row, or one of the run's own name.
-    ``command``, of a row or of the whole table, is printed for rows whose run is missing.
+    ``command``, of a row or of the whole table, is printed for rows whose run is missing; ``{run}`` in it stands
+    for the run's name. ``against`` of a row names the quoted row that it should reproduce.
     """
     path = Path(path)
     content = _mapping(_load(path), _TABLE_KEYS, {"columns", "rows"}, str(path))
@@ -101,7 +102,7 @@ def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, wher
         if unknown := options["quoted"].keys() - {column.metric for column in columns}:
             raise ValueError(f"{where}: quoted names '{min(unknown)}', which is no column of this table")
         return Row(label, quoted=options["quoted"], source=options.get("source", "")), []
-    row = Row(label, command=options["command"])
+    row = Row(label, command=options["command"].replace("{run}", str(run)), against=options.get("against", ""))
     folder = _run_folder(run, runs_dir, where)
     if folder is None or not (folder / "scores.jsonl").is_file():
         return row, []

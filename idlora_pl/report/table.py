@@ -1,9 +1,12 @@
 """A table as data: rows by metrics, each cell a mean with its interval and counts."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from idlora_pl.stats import Interval, PairedDifference
+
+Direction = Literal["higher", "lower", "near zero"]
+_ARROWS = {"higher": "↑", "lower": "↓", "near zero": "→0"}
 
 JSONTable = dict[str, list[dict[str, str | float | int | None]] | dict[str, float] | list[str]]
 
@@ -17,22 +20,24 @@ class Column:
         title: What is printed above the column.
         better: Which direction is better.
         digits: Digits after the point.
+        worst: What a clip that could not be scored counts as in means with a penalty; None for no such mean.
     """
 
     metric: str
     title: str
-    better: Literal["higher", "lower"]
+    better: Direction
     digits: int = 3
+    worst: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a direction that does not exist."""
-        if self.better not in ("higher", "lower"):
-            raise ValueError(f"column {self.metric}: better must be higher or lower; got {self.better!r}")
+        if self.better not in get_args(Direction):
+            raise ValueError(f"column {self.metric}: better must be higher, lower or near zero; got {self.better!r}")
 
     @property
     def heading(self) -> str:
         """The title with an arrow towards better."""
-        return f"{self.title} {'↑' if self.better == 'higher' else '↓'}"
+        return f"{self.title} {_ARROWS[self.better]}"
 
 
 COLUMNS = {
@@ -57,12 +62,14 @@ class Row:
         quoted: Published value by metric, for rows that are not ours.
         source: Where the quoted values stand.
         command: What makes the row, printed when its scores are missing.
+        against: Label of the quoted row that this row should reproduce.
     """
 
     label: str
     quoted: dict[str, float] | None = None
     source: str = ""
     command: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,37 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Reproduction:
+    """One of our numbers beside the published one.
+
+    Attributes:
+        row: Our row.
+        against: The quoted row.
+        metric: The column.
+        ours: Our mean with its interval.
+        published: The quoted value.
+    """
+
+    row: str
+    against: str
+    metric: str
+    ours: Interval
+    published: float
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus published."""
+        return None if self.ours.mean is None else self.ours.mean - self.published
+
+    @property
+    def covered(self) -> bool | None:
+        """Whether our interval covers the published value; None without an interval."""
+        if self.ours.ci_low is None or self.ours.ci_high is None:
+            return None
+        return self.ours.ci_low <= self.published <= self.ours.ci_high
+
+
+@dataclass(frozen=True)
 class Table:
     """A table that can be printed, drawn and written.
 
@@ -93,6 +131,8 @@ class Table:
         rows: Rows, in order.
         cells: One per row and metric.
         comparisons: Paired differences.
+        penalised: Means that count failures as the column's worst value; only of cells with failures.
+        reproductions: Our numbers beside published ones.
         seconds: Wall time by phase of the run.
         caption: One line above the table.
         findings: Sentences under the table, see `findings.py`.
@@ -102,6 +142,8 @@ class Table:
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
     comparisons: tuple[Comparison, ...] = ()
+    penalised: tuple[Cell, ...] = ()
+    reproductions: tuple[Reproduction, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     caption: str = ""
     findings: tuple[str, ...] = ()
@@ -115,11 +157,24 @@ class Table:
         return row.quoted is None and all(cell.interval.n_total == 0 for cell in self.cells if cell.row == row.label)
 
     def to_dict(self) -> JSONTable:
-        """Return the content of ``table.json``: ``rows``, ``paired``, ``seconds``, and ``findings`` if any."""
-        findings: JSONTable = {"findings": list(self.findings)} if self.findings else {}
+        """Return the content of ``table.json``: ``rows``, ``paired``, ``seconds``, and the other parts if any."""
+        more: JSONTable = {"findings": list(self.findings)} if self.findings else {}
+        if self.penalised:
+            more["penalised"] = [_flat(cell) for cell in self.penalised]
+        if self.reproductions:
+            more["reproductions"] = [_reproduced(one) for one in self.reproductions]
         return {
-            "rows": [{"row": c.row, "metric": c.metric, **asdict(c.interval)} for c in self.cells],
+            "rows": [_flat(cell) for cell in self.cells],
             "paired": [{"a": c.a, "b": c.b, "metric": c.metric, **asdict(c.difference)} for c in self.comparisons],
             "seconds": self.seconds,
-            **findings,
+            **more,
         }
+
+
+def _flat(cell: Cell) -> dict[str, str | float | int | None]:
+    return {"row": cell.row, "metric": cell.metric, **asdict(cell.interval)}
+
+
+def _reproduced(one: Reproduction) -> dict[str, str | float | int | None]:
+    named = {"row": one.row, "against": one.against, "metric": one.metric, "published": one.published}
+    return {**named, "difference": one.difference, "covered": one.covered, **asdict(one.ours)}

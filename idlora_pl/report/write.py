@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from idlora_pl.files import replacing
+from idlora_pl.report.export import to_csv, to_latex
 from idlora_pl.report.figure import to_png
 from idlora_pl.report.page import to_html
 from idlora_pl.report.render import to_markdown
@@ -13,7 +14,7 @@ from idlora_pl.report.table import Table
 
 
 def write_report(table: Table, scores: Sequence[ScoreRow], folder: Path | str) -> list[Path]:
-    """Write ``table.json``, ``table.md``, ``figure.png`` and ``index.html`` into a folder.
+    """Write ``table.json``, ``.md``, ``.tex`` and ``.csv``, ``figure.png`` and ``index.html`` into a folder.
 
     Args:
         table: The table.
@@ -22,12 +23,14 @@ def write_report(table: Table, scores: Sequence[ScoreRow], folder: Path | str) -
         folder: Made if it does not exist.
 
     Returns:
-        The paths of the four files.
+        The paths of the files.
     """
     folder = Path(folder)
     contents = {
         "table.json": (json.dumps(table.to_dict(), indent=2, allow_nan=False) + "\n").encode(),
         "table.md": to_markdown(table).encode(),
+        "table.tex": to_latex(table).encode(),
+        "table.csv": to_csv(table).encode(),
         "figure.png": to_png(table),
         "index.html": to_html(table, scores, folder).encode(),
     }

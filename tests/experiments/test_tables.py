@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from idlora_pl.report import ScoreRow, append_scores, table_from_yaml
 from idlora_pl.study.analyse import is_published_study
@@ -24,8 +25,22 @@ def test_a_published_study_can_be_printed_as_a_table(path: Path, capsys: pytest.
 def test_a_table_without_runs_has_all_its_rows_missing(path: Path, tmp_path: Path) -> None:
     table, scores = table_from_yaml(path, tmp_path)
     assert scores == []
-    assert all(table.is_missing(row) for row in table.rows if row.quoted is None)
-    assert table.comparisons
+    missing = [row for row in table.rows if row.quoted is None]
+    assert all(table.is_missing(row) and row.command for row in missing)
+    assert table.comparisons or table.reproductions
+
+
+PAPER = Path(__file__).parents[3] / "shared/paper/tables.yaml"
+
+
+@pytest.mark.skipif(not PAPER.is_file(), reason="needs ../shared/paper/tables.yaml, the published numbers")
+@pytest.mark.parametrize("name", ["celebvhq_hard", "celebvhq_easy", "talkvid"])
+def test_quoted_rows_are_the_published_numbers(name: str, tmp_path: Path) -> None:
+    published = yaml.safe_load(PAPER.read_text())["tables"][name]["rows"]
+    table, _ = table_from_yaml(TABLES / f"main_{name}.yaml", tmp_path)
+    metrics = [column.metric for column in table.columns]
+    quoted = {row.label: [row.quoted[metric] for metric in metrics] for row in table.rows if row.quoted}
+    assert quoted == published
 
 
 def test_the_nano_table_names_the_demo_where_it_is_not_measured(tmp_path: Path) -> None:

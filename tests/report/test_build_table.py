@@ -76,7 +76,7 @@ def test_names_that_do_not_exist_are_refused() -> None:
         build_table(OURS, ["ours"], ["lipsync"])
     with pytest.raises(ValueError, match="paired names the row 'their'; the table has ours, theirs"):
         build_table(OURS + THEIRS, ["ours", "theirs"], ["wer"], [("ours", "their")])
-    with pytest.raises(ValueError, match="better must be higher or lower; got 'up'"):
+    with pytest.raises(ValueError, match="better must be higher, lower or near zero; got 'up'"):
         Column("wer", "WER", "up")
     with pytest.raises(ValueError, match="distinct names; got ours, ours"):
         build_table(OURS, ["ours", "ours"], ["wer"])

@@ -121,7 +121,7 @@ def test_the_hash_of_a_run_decides_when_there_are_two(tmp_path: Path) -> None:
         ({"rows": [{"label": "x"}]}, r"rows\[0\]: give either run or quoted"),
         ({"rows": [{"label": "x", "quoted": {"werr": 1}}]}, "quoted names 'werr', which is no column"),
         ({"rows": [{"label": "x", "run": "celebvhq", "samplin": "y"}]}, "unknown key 'samplin'"),
-        ({"columns": {"wer": {"better": "down"}}}, "better must be higher or lower; got 'down'"),
+        ({"columns": {"wer": {"better": "down"}}}, "better must be higher, lower or near zero; got 'down'"),
         ({"columns": {"wer": None}}, "columns.wer: must be a mapping with better; got None"),
     ],
 )

@@ -64,11 +64,13 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_folder_holds_four_files_and_no_drafts(tmp_path: Path) -> None:
+def test_the_folder_holds_its_files_and_no_drafts(tmp_path: Path) -> None:
     write_report(make_table(tmp_path), scores_in(tmp_path), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         "table.json",
         "table.md",
+        "table.tex",
+        "table.csv",
         "figure.png",
         "index.html",
     }

@@ -1,0 +1,80 @@
+"""Ours beside the published rows, failures with a penalty, and the table as LaTeX and CSV."""
+
+import csv
+import io
+
+import pytest
+
+from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
+from idlora_pl.report.export import latex_text, to_csv, to_latex
+
+WER = Column("wer", "WER", "lower", worst=1.0)
+SIM = Column("sim", "Sim_a", "higher")
+
+
+def rows(values):
+    """One row a clip of its own speaker; None failed."""
+    return [
+        ScoreRow(f"{i}", "ours", f"{i}", scores={"wer": v, "sim": 0.5}, reasons={"wer": "silent"} if v is None else {})
+        for i, v in enumerate(values)
+    ]
+
+
+def table(values, published=0.2, **options):
+    listed = [Row("ours", against="theirs"), Row("theirs", quoted={"wer": published}, source="their page")]
+    return build_table(rows(values), listed, [WER, SIM], **options)
+
+
+def test_our_interval_covers_what_lies_inside_it_and_nothing_else():
+    inside, outside = table([0.1, 0.2, 0.3]), table([0.1, 0.2, 0.3], published=0.9)
+    assert [one.covered for one in inside.reproductions] == [True]
+    assert [one.covered for one in outside.reproductions] == [False]
+    assert inside.reproductions[0].difference == pytest.approx(0)
+    assert "| ours / theirs | WER ↓ | 0.200 [0.100, 0.300] | 0.900 | -0.700 | no |" in to_markdown(outside)
+
+
+def test_a_row_that_was_not_run_covers_nothing():
+    listed = [Row("ours", against="theirs", command="make ours"), Row("theirs", quoted={"wer": 0.2})]
+    made = build_table([], listed, [WER])
+    assert [(one.difference, one.covered) for one in made.reproductions] == [(None, None)]
+    assert "run `make ours`" in to_markdown(made)
+
+
+def test_a_row_stands_against_a_quoted_row_only():
+    with pytest.raises(ValueError, match="against names 'them', which is no quoted row"):
+        build_table(rows([0.1]), [Row("ours", against="them")], [WER])
+
+
+def test_failures_count_as_the_worst_value_beside_the_plain_mean():
+    made = table([0.2, None, 0.4, None])
+    assert made.cell("ours", "wer").mean == pytest.approx(0.3)
+    (cell,) = made.penalised
+    assert (cell.row, cell.metric, cell.interval.mean) == ("ours", "wer", pytest.approx((0.2 + 1 + 0.4 + 1) / 4))
+    assert "ours, WER: 0.650" in to_markdown(made)
+    assert "with 2 failures counted as 1" in to_markdown(made)
+
+
+def test_without_failures_there_is_no_penalty():
+    assert table([0.2, 0.4]).penalised == ()
+
+
+def test_latex_escapes_names_and_marks_quoted_rows():
+    text = to_latex(table([0.1, 0.3], caption="50 % of a_b & c"))
+    assert r"\caption{50 \% of a\_b \& c}" in text
+    assert r"Sim\_a $\uparrow$" in text
+    assert r"\textit{theirs} & \textit{0.200} & -- & -- \\" in text
+    assert r"ours & 0.200 {\scriptsize [0.100, 0.300]}" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_latex_text_leaves_no_bare_special_character():
+    assert latex_text("a&b%c$d#e_f") == r"a\&b\%c\$d\#e\_f"
+
+
+def test_csv_holds_every_cell_in_full_precision():
+    made = table([0.1, 0.3333333333333333])
+    lines = list(csv.DictReader(io.StringIO(to_csv(made))))
+    assert [(line["row"], line["metric"]) for line in lines] == [(c.row, c.metric) for c in made.cells]
+    assert float(lines[0]["mean"]) == made.cell("ours", "wer").mean
+    assert [line["quoted"] for line in lines] == ["False", "False", "True", "True"]
+    assert lines[3]["mean"] == ""
