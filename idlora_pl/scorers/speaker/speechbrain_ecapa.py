@@ -1,0 +1,55 @@
+"""SpeechBrain's ECAPA-TDNN (spkrec-ecapa-voxceleb), its networks built from SpeechBrain's classes.
+
+The snapshot's hyperparams.yaml can run any code and its .ckpt files are pickles, so neither is given to SpeechBrain:
+the sizes stand here, and the tensors are read with weights_only.
+"""
+
+from pathlib import Path
+
+import torch
+import torchaudio
+from speechbrain.lobes.features import Fbank
+from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+from speechbrain.processing.features import InputNormalization
+from torch import Tensor, nn
+
+_RATE_HZ = 16000
+_N_MELS = 80
+
+
+class SpeechBrainEcapa(nn.Module):
+    """Speaker embeddings of 192 numbers.
+
+    Args:
+        model: The network over 80 log-mel bands.
+    """
+
+    def __init__(self, model: ECAPA_TDNN) -> None:
+        super().__init__()
+        self.features = Fbank(n_mels=_N_MELS)
+        self.normalise = InputNormalization(norm_type="sentence", std_norm=False)
+        self.model = model
+        self.eval().requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> "SpeechBrainEcapa":
+        """Load `embedding_model.ckpt` of a snapshot of `speechbrain/spkrec-ecapa-voxceleb`.
+
+        Raises:
+            ValueError: The file holds another network.
+        """
+        path = folder / "embedding_model.ckpt"
+        model = ECAPA_TDNN(_N_MELS, lin_neurons=192)
+        try:
+            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except RuntimeError as error:
+            raise ValueError(f"{path} holds another network ({' '.join(str(error).split())[:200]})") from error
+        return cls(model)
+
+    @torch.no_grad()
+    def embed(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
+        """Embed waveforms (B, S) in [-1, 1]; returns (B, 192)."""
+        if sample_rate_hz != _RATE_HZ:
+            waveform = torchaudio.functional.resample(waveform, sample_rate_hz, _RATE_HZ)
+        whole = torch.ones(len(waveform))
+        return self.model(self.normalise(self.features(waveform.float()), whole), whole)[:, 0]
