@@ -30,7 +30,8 @@ OWNERS = {
     "av": ("media",),
     "diffusers": ("ltx2", "nano"),
     "peft": ("ltx2", "nano"),
-    "transformers": ("ltx2", "metrics/embedders.py"),
+    "transformers": ("ltx2", "scorers"),
+    "speechbrain": ("scorers",),
     "wandb": (),
 }
 
