@@ -205,7 +205,7 @@ def main() -> None:
         for row in ROWS:
             clips = [] if row == "real" else ["--clips", str(output / "sampling" / row / "clips")]
             common = [str(output / "data/test/prompts.json"), "--row", row, "--scores", str(output / "scores.jsonl")]
-            tools.score([*common, *clips])
+            tools.score([*common, *clips, "--scorers", "nano"])
     report(output, size, seconds)
 
 

@@ -19,7 +19,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from idlora_pl.arguments import BAD_INPUT, OneLineParser, sentence
 from idlora_pl.data.datamodule import PairedClips
-from idlora_pl.nano.embedders import nano_scorer
 from idlora_pl.tools import TOOLS
 from idlora_pl.training.callbacks import ScoreClips, WriteClips
 from idlora_pl.training.module import IDLoRA
@@ -37,8 +36,9 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 """Of the released configs where they say something; the rest is what a long run on one device wants."""
 
 DESCRIPTION = (
-    "Train ID-LoRA, sample with it, score and tabulate. Two tools have a --help of their own: `idlora score` "
-    "(a folder of clips) and `idlora table` (a scores.jsonl)."
+    "Train ID-LoRA, sample with it, score and tabulate. These tools have a --help of their own: `idlora score` "
+    "(a folder of clips), `idlora doctor` (the scorers), `idlora manifest` (a benchmark), `idlora table` (a "
+    "scores.jsonl) and `idlora study` (people's answers)."
 )
 
 WANDB = ("api.wandb.ai", 443)
@@ -97,9 +97,10 @@ class IDLoRACLI(LightningCLI):
         if self.model.base != "nano":
             raise ValueError(
                 "test scores what it generates, and only the nano world comes with scorers: add an "
-                "idlora_pl.training.callbacks.ScoreClips to trainer.callbacks, or use `idlora predict`"
+                "idlora_pl.training.callbacks.ScoreClips with scorers (such as 'available') to trainer.callbacks, "
+                "or use `idlora predict` and `idlora score`"
             )
-        self._callbacks.append(ScoreClips(nano_scorer(), row="test"))
+        self._callbacks.append(ScoreClips(scorers="nano", row="test"))
 
     def predict(self, **settings: Any) -> None:
         """Generate without keeping the clips in memory."""

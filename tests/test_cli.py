@@ -160,14 +160,20 @@ def test_wandb_logs_offline_without_a_network(fit, folder, monkeypatch):
     assert (folder / "run/metrics.csv").is_file()
 
 
-def test_a_scorer_can_be_named_in_a_yaml(nano_data, folder):
+@pytest.mark.parametrize(
+    "scorer", ["scorer:\n          class_path: idlora_pl.nano.embedders.nano_scorer\n", "scorers: nano_phonemes\n"]
+)
+def test_a_scorer_can_be_named_in_a_yaml(nano_data, folder, scorer):
     Path("score.yaml").write_text(
         "trainer:\n  callbacks:\n    - class_path: idlora_pl.training.callbacks.ScoreClips\n      init_args:\n"
-        "        row: mine\n        scorer:\n          class_path: idlora_pl.nano.embedders.nano_scorer\n"
+        f"        row: mine\n        {scorer}"
     )
     prompts = [f"--data.prompts={nano_data}/test/prompts.json", "--model.sampling.steps=2", BASE_ALONE]
     main(["predict", "-c", NANO, "-c", "score.yaml", *prompts, "--run=run", *QUIET])
-    assert {row.row for row in read_scores(folder / "run/scores.jsonl")} == {"mine"}
+    rows = read_scores(folder / "run/scores.jsonl")
+    assert {row.row for row in rows} == {"mine"}
+    assert "phoneme_error_rate" in rows[0].scores
+    assert rows[0].is_verified("phoneme_error_rate") == scorer.startswith("scorers")
 
 
 def test_shards_that_are_missing_or_of_another_base_are_refused(nano_data):

@@ -1,33 +1,40 @@
-"""Prompt files: what to generate, in the JSON of the authors' batch scripts."""
+"""What to generate and to score: the JSON of the authors' batch scripts, and benchmark manifests, read as one.
+
+Both become lists of entries, which are dicts with the keys of `KNOWN`. The schema of a manifest is in docs/scoring.md.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
-from idlora_pl.prompt import split_prompt
+from idlora_pl.data.entry import CAPTION, FORMAT, KNOWN, PATHS, PromptError, entry_of
+from idlora_pl.data.share import shared_loader
 
-PATHS = ("reference_path", "first_frame_path", "target_path", "compare_path")
-KNOWN = ("prompt", "output_name", "seed", "speaker", "environment", *PATHS)
-_LISTS = ("samples", "variations")
+__all__ = ["CAPTION", "FORMAT", "KNOWN", "PATHS", "PromptError", "prompt_loader", "read_prompts"]
 
-
-class PromptError(ValueError):
-    """A prompt file cannot be used; the message names the file, the entry and the fix."""
+_LISTS = ("samples", "variations", "items")
+_MANIFEST_KEYS = ("format", "name", "items")
 
 
-def read_prompts(path: str | Path, *, seed: int = 42) -> list[dict[str, Any]]:
-    """Read a prompt file: a list of entries, or an object with the list under `samples` or `variations`.
+def read_prompts(
+    path: str | Path, *, seed: int = 42, use: Literal["generation", "scoring"] = "generation"
+) -> list[dict[str, Any]]:
+    """Read a prompt file (a list of entries, or an object with it under `samples` or `variations`) or a manifest.
 
     An entry has `prompt`, and may have `reference_path` (voice), `first_frame_path` (face), `output_name`, `seed`;
     for scoring also `speaker`, `compare_path` (another clip of the speaker; the reference is taken where it is
-    missing) and `target_path` (the real clip). Paths are relative to the file.
+    missing), `target_path` (the real clip), parts of the caption and clips of methods. An item of a manifest says the
+    same as `id`, `reference`, `first_frame`, `compare`, `target` and `caption`. Paths are relative to the file.
 
     Args:
         path: JSON file.
         seed: Entry i without a seed of its own gets seed + i.
+        use: For "generation" each entry needs a prompt; an entry that is only scored may lack one.
 
     Returns:
         Entries with all keys of `KNOWN` (None where absent) and paths made absolute.
@@ -36,49 +43,42 @@ def read_prompts(path: str | Path, *, seed: int = 42) -> list[dict[str, Any]]:
         PromptError: When the file or an entry is not as described, or a path does not exist.
     """
     path = Path(path)
-    try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise PromptError(f"prompt file {path} does not exist; pass an existing JSON file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise PromptError(f"prompt file {path} is not JSON ({error}); correct it") from error
-    if isinstance(found, dict):
-        found = next((found[name] for name in _LISTS if name in found), None)
-    if not isinstance(found, list) or not found:
-        raise PromptError(f"prompt file {path} holds no list of entries; write [{{'prompt': ...}}, ...]")
-    entries = [_entry(item, index, path, seed) for index, item in enumerate(found)]
-    names = [entry["output_name"] for entry in entries]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    items = _items(path)
+    entries = [entry_of(item, index, path, seed) for index, item in enumerate(items)]
+    if use == "generation" and (bare := [entry for entry in entries if entry["prompt"] is None]):
+        raise PromptError(
+            f"prompt file {path}: entry '{bare[0]['output_name']}' has no prompt to generate from; "
+            "give it 'prompt', or a caption with visual, speech and sounds"
+        )
+    names = Counter(unicodedata.normalize("NFC", entry["output_name"]) for entry in entries)
+    twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         raise PromptError(f"prompt file {path} uses output_name '{twice}' twice; give every entry its own")
     return entries
 
 
-def _entry(item: object, index: int, path: Path, seed: int) -> dict[str, Any]:
-    where = f"prompt file {path}, entry {index}"
-    if not isinstance(item, Mapping) or not isinstance(item.get("prompt"), str):
-        raise PromptError(f"{where} has no text under 'prompt'; write at least {{'prompt': '...'}}")
-    unknown = sorted(set(item) - set(KNOWN))
-    if unknown:
-        raise PromptError(f"{where} has the unknown key '{unknown[0]}'; known are {', '.join(KNOWN)}")
+def _items(path: Path) -> list[object]:
+    """Return the list in a file, after the manifest around it was checked."""
     try:
-        split_prompt(item["prompt"])
-    except ValueError as error:
-        raise PromptError(f"{where}: {error}") from error
-    entry: dict[str, Any] = {name: item.get(name) for name in KNOWN}
-    entry["output_name"] = Path(str(entry["output_name"] or f"{index:04d}")).name.removesuffix(".mp4")
-    entry["seed"] = seed + index if entry["seed"] is None else entry["seed"]
-    if not isinstance(entry["seed"], int):
-        raise PromptError(f"{where} has seed {entry['seed']!r}; write a whole number")
-    for name in PATHS:
-        if entry[name] is not None:
-            located = path.parent / str(entry[name])
-            if not located.is_file():
-                raise PromptError(f"{where}: {name} '{entry[name]}' does not exist (looked at {located}); correct it")
-            entry[name] = str(located)
-    return entry
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PromptError(f"prompt file {path} does not exist; pass an existing JSON file") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PromptError(f"prompt file {path} is not JSON ({error}); correct it") from error
+    if isinstance(found, dict) and "items" in found:
+        if found.get("format") != FORMAT:
+            raise PromptError(f"manifest {path} has format {found.get('format')!r}; this version reads '{FORMAT}'")
+        if unknown := sorted(found.keys() - set(_MANIFEST_KEYS)):
+            raise PromptError(
+                f"manifest {path} has the unknown key '{unknown[0]}'; known are {', '.join(_MANIFEST_KEYS)}"
+            )
+    if isinstance(found, dict):
+        found = next((found[name] for name in _LISTS if name in found), None)
+    if not isinstance(found, list) or not found:
+        raise PromptError(f"prompt file {path} holds no list of entries; write [{{'prompt': ...}}, ...]")
+    return found
 
 
 def prompt_loader(entries: Sequence[dict[str, Any]], batch_size: int) -> DataLoader[dict[str, Any]]:
-    """Return a loader that gives lists of entries."""
-    return DataLoader(entries, batch_size=batch_size, collate_fn=list, num_workers=0)  # type: ignore[arg-type]
+    """Return a loader that gives lists of entries, each entry to one process."""
+    return shared_loader(entries, batch_size)

@@ -2,6 +2,7 @@
 
 from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.reading import MediaInfo, probe, read_audio, read_clip, read_image, read_metadata
+from idlora_pl.media.recording import read_recording
 from idlora_pl.media.small import write_audio, write_image
 from idlora_pl.media.writing import AI_GENERATED_LABEL, write_clip
 
@@ -15,6 +16,7 @@ __all__ = [
     "read_clip",
     "read_image",
     "read_metadata",
+    "read_recording",
     "write_audio",
     "write_clip",
     "write_image",

@@ -5,6 +5,7 @@ Letters: F frames, H W pixels.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 
@@ -128,3 +129,32 @@ def to_rgb(frame: VideoFrame, aspect: float = 1.0, size: Size | None = None) -> 
         pixels = pixels[top : top + crop_h, left : left + crop_w]
     upright = np.rot90(pixels, round(frame.rotation / 90))
     return torch.from_numpy(upright.transpose(2, 0, 1).copy())
+
+
+def read_frames(
+    container: InputContainer, start_s: float, rate_fps: float | None, n_frames: int | None, size: Size | None
+) -> tuple[Tensor, float]:
+    """Return uint8 (F, 3, H, W) and the frames per second.
+
+    Args:
+        container: the opened file.
+        start_s: where to begin, in seconds after the first frame.
+        rate_fps: frame rate to convert to, by taking the frame nearest in time; None keeps the frames and the
+            average rate of the file.
+        n_frames: how many frames to read; None reads to the end.
+        size: (H, W) to cover, as in `to_rgb`; None keeps the size.
+    """
+    stream = video_stream(container)
+    native_fps = frame_rate(stream)
+    aspect = float(stream.sample_aspect_ratio or 1)
+    timed: TimedFrames = timed_frames(container, start_s)
+    if rate_fps is None:
+        timed = ((time, frame) for time, frame in timed if time >= start_s - 0.5 / native_fps)
+    else:
+        timed = nearest_frames(timed, 1.0 / native_fps, start_s, rate_fps)
+    kept: list[Tensor] = []
+    previous = None
+    for _, frame in islice(timed, n_frames):
+        kept.append(kept[-1] if frame is previous else to_rgb(frame, aspect, size))
+        previous = frame
+    return torch.stack(kept) if kept else torch.empty(0, 3, 0, 0, dtype=torch.uint8), rate_fps or native_fps

@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 
-import torch
-from av.container import InputContainer
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.decoding import (
     Size,
-    TimedFrames,
     frame_rate,
-    nearest_frames,
     opened,
+    read_frames,
     timed_frames,
     to_rgb,
     video_stream,
@@ -101,7 +98,7 @@ def read_clip(
         MediaError: when the file is missing, unreadable, too short, or lacks picture or sound.
     """
     with opened(path) as container:
-        frames, rate = _frames(container, start_s, frame_rate_fps, n_frames, size)
+        frames, rate = read_frames(container, start_s, frame_rate_fps, n_frames, size)
     if n_frames is not None and len(frames) < n_frames:
         raise MediaError(
             f"{path} has {len(frames)} frames at {rate:g} fps from {start_s:g} s on, {n_frames} were asked "
@@ -115,26 +112,6 @@ def read_clip(
         waveform, native_hz = samples(container, start_s=start_s, duration_s=duration_s)
     waveform, hz = at_rate(waveform, native_hz, sample_rate_hz)
     return Clip(frames, fitted(waveform, round(duration_s * hz)), rate, hz)
-
-
-def _frames(
-    container: InputContainer, start_s: float, rate_fps: float | None, n_frames: int | None, size: Size | None
-) -> tuple[Tensor, float]:
-    """Return uint8 (F, 3, H, W) and the frames per second."""
-    stream = video_stream(container)
-    native_fps = frame_rate(stream)
-    aspect = float(stream.sample_aspect_ratio or 1)
-    timed: TimedFrames = timed_frames(container, start_s)
-    if rate_fps is None:
-        timed = ((time, frame) for time, frame in timed if time >= start_s - 0.5 / native_fps)
-    else:
-        timed = nearest_frames(timed, 1.0 / native_fps, start_s, rate_fps)
-    kept: list[Tensor] = []
-    previous = None
-    for _, frame in islice(timed, n_frames):
-        kept.append(kept[-1] if frame is previous else to_rgb(frame, aspect, size))
-        previous = frame
-    return torch.stack(kept) if kept else torch.empty(0, 3, 0, 0, dtype=torch.uint8), rate_fps or native_fps
 
 
 def read_audio(path: Path, sample_rate_hz: int | None = None) -> tuple[Tensor, int]:

@@ -19,6 +19,10 @@ _GAP_S = 0.05
 _PREROLL_S = 1.0
 
 
+class NoSamplesError(MediaError):
+    """There is a track without a single sample in it."""
+
+
 def samples(
     container: InputContainer, *, start_s: float | None = None, duration_s: float | None = None
 ) -> tuple[Tensor, int]:
@@ -38,7 +42,7 @@ def samples(
     wanted = None if duration_s is None else round(duration_s * rate)
     pieces = _placed(container, rate, begin_s, wanted)
     if not pieces:
-        raise MediaError(f"{container.name} has an audio stream without samples; record or export it again")
+        raise NoSamplesError(f"{container.name} has an audio stream without samples; record or export it again")
     return _joined(pieces, wanted), rate
 
 

@@ -22,6 +22,7 @@ class ClipScorer:
         metrics: The metrics; no two may have a name in common.
 
     Attributes:
+        parts: The metrics, in order.
         metrics: A ``MetricCollection`` of them. It takes batches of tensors by keyword, holds the means of
             what ``update`` saw, and is reduced across processes by torchmetrics.
     """
@@ -30,7 +31,7 @@ class ClipScorer:
         names = [name for metric in metrics for name in metric.names]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"metrics must have distinct names and be at least one; got {names}")
-        self._metrics = tuple(metrics)
+        self.parts = tuple(metrics)
         # With compute groups, torchmetrics would merge metrics whose first states happen to be equal.
         self.metrics = MetricCollection({m.names[0]: m for m in metrics}, compute_groups=False)
 
@@ -67,7 +68,7 @@ class ClipScorer:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all scores of a row."""
-        return tuple(name for metric in self._metrics for name in metric.names)
+        return tuple(name for metric in self.parts for name in metric.names)
 
     def score(self, clip: Clip, expected: Expected) -> Scores:
         """Score one clip.
@@ -75,19 +76,19 @@ class ClipScorer:
         Returns:
             ``{name: value or None, ..., "reasons": {name: code}}``, with a code for each None.
         """
-        return self._row([metric.score_clip(clip, expected) for metric in self._metrics])
+        return self._row([metric.score_clip(clip, expected) for metric in self.parts])
 
     def update(self, clip: Clip, expected: Expected) -> Scores:
         """Score one clip, count it into ``metrics``, and return its row."""
-        scores = [metric.score_clip(clip, expected) for metric in self._metrics]
-        for metric, score in zip(self._metrics, scores, strict=True):
+        scores = [metric.score_clip(clip, expected) for metric in self.parts]
+        for metric, score in zip(self.parts, scores, strict=True):
             metric.accumulate(score)
         return self._row(scores)
 
     def _row(self, scores: Sequence[ClipScore]) -> Scores:
         row: Scores = {}
         reasons: dict[str, str] = {}
-        for metric, score in zip(self._metrics, scores, strict=True):
+        for metric, score in zip(self.parts, scores, strict=True):
             row |= {name: score.values.get(name) for name in metric.names}
             reasons |= {name: score.reason_of(name) for name in metric.names if name not in score.values}
         return row | {"reasons": reasons}

@@ -25,7 +25,7 @@ class ScorerFacts:
 
     Attributes:
         scores: Names of the scores.
-        weights: SHA-256 of its weights; "shipped" for those of the package.
+        weights: SHA-256 of its weights; "none" where it has none.
         verified: Whether its anchor had passed, with these weights, on the machine that scored.
         versions: Versions of the packages that it uses, by name.
         details: What the scorer says about the clip, such as the crop that it chose.

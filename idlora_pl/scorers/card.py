@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from idlora_pl.metrics.clip_mean import ClipMean
+from idlora_pl.scorers.hashing import sha256_of
 from idlora_pl.scorers.weights import MissingLibrary, MissingWeights, Unavailable, WeightFile, WrongWeights
 
 __all__ = [
@@ -93,6 +94,8 @@ class Card:
         packages: Python packages whose versions go into the rows.
         extra: Extra of this package that installs them, such as "eval"; "" when they are core.
         notes: What a user of the number should know: scale, source, deviations.
+        shipped: Files of weights that come with the package.
+        needs_target: Whether it looks at the real clip, which takes time and memory to read.
     """
 
     name: str
@@ -104,6 +107,8 @@ class Card:
     packages: tuple[str, ...] = ()
     extra: str = ""
     notes: str = ""
+    shipped: tuple[Path, ...] = ()
+    needs_target: bool = True
 
     def load(self, weights: Path) -> ClipMean:
         """Build the scorer after every file was found and has its published hash.
@@ -124,10 +129,10 @@ class Card:
 
     def digest(self, weights: Path) -> str:
         """Return one hash for all files of the scorer: that of the file, or of the list of hashes."""
-        found = [file.digest(weights) for file in self.weights]
+        found = [file.digest(weights) for file in self.weights] + [sha256_of(path) for path in self.shipped]
         if len(found) == 1:
             return found[0]
-        return sha256(" ".join(found).encode()).hexdigest() if found else "shipped"
+        return sha256(" ".join(found).encode()).hexdigest() if found else "none"
 
     def versions(self, *, required: bool = False) -> dict[str, str]:
         """Return the versions of the packages that it uses; without `required`, a missing one is left out.

@@ -1,7 +1,7 @@
 """Scorers by name, ready to score: built from their weights, with what a row has to say about them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from idlora_pl.metrics.clip_mean import ClipMean
 from idlora_pl.report.row import ScorerFacts
 from idlora_pl.scorers.card import Card, Unavailable
 from idlora_pl.scorers.nano import CARDS as NANO
-from idlora_pl.scorers.proof import prove
+from idlora_pl.scorers.proof import missing_inputs, prove
 from idlora_pl.scorers.registry import CARDS, card_named
 from idlora_pl.scorers.verified import VerifiedFile
 
@@ -26,11 +26,13 @@ class Scorer:
         name: Of its card.
         metric: What scores.
         facts: What rows say about it.
+        needs_target: Whether it looks at the real clip.
     """
 
     name: str
     metric: ClipMean
-    facts: ScorerFacts = field(default=ScorerFacts(()))
+    facts: ScorerFacts
+    needs_target: bool = True
 
 
 def names_of(chosen: str | Sequence[str], weights: Path = WEIGHTS) -> list[str]:
@@ -74,14 +76,19 @@ def available(weights: Path = WEIGHTS) -> list[str]:
 
 
 def load_scorers(
-    names: str | Sequence[str], weights: Path | str = WEIGHTS, verified: Path | str | None = None
+    names: str | Sequence[str],
+    weights: Path | str = WEIGHTS,
+    verified: Path | str | None = None,
+    *,
+    inputs: Path | None = None,
 ) -> tuple[Scorer, ...]:
-    """Build scorers by name; a scorer whose anchor needs no inputs proves itself if it has not yet.
+    """Build scorers by name; those whose anchor is quick and has its inputs prove themselves if they have not yet.
 
     Args:
         names: As in `names_of`.
         weights: Folder of weights.
         verified: File of proofs; None takes the one of the user.
+        inputs: Folder of anchor inputs.
 
     Raises:
         Unavailable: Weights or a library of any of them are missing; the message has the command for each.
@@ -95,7 +102,7 @@ def load_scorers(
         if len(makers := [maker for score, maker in given if score == name]) > 1:
             raise ValueError(f"scorers {' and '.join(makers)} both give {name}; choose one of them")
     proofs = VerifiedFile() if verified is None else VerifiedFile(Path(verified).expanduser())
-    return tuple(_loaded(card, folder, proofs) for card in cards)
+    return tuple(_loaded(card, folder, proofs, inputs) for card in cards)
 
 
 def refuse_unavailable(cards: Sequence[Card], weights: Path) -> None:
@@ -111,11 +118,13 @@ def refuse_unavailable(cards: Sequence[Card], weights: Path) -> None:
         raise Unavailable("; ".join(missing))
 
 
-def _loaded(card: Card, weights: Path, proofs: VerifiedFile) -> Scorer:
+def _loaded(card: Card, weights: Path, proofs: VerifiedFile, inputs: Path | None) -> Scorer:
     metric = card.load(weights)
     digest = card.digest(weights)
-    if card.anchor is not None and not card.anchor.inputs and proofs.proof(card, digest) is None:
-        proofs.record(card, digest, prove(card.anchor, metric, weights))
+    anchor = card.anchor
+    unproved = anchor is not None and anchor.quick and proofs.proof(card, digest) is None
+    if anchor is not None and unproved and not missing_inputs(anchor, inputs):
+        proofs.record(card, digest, prove(anchor, metric, inputs or weights))
     versions = {"torch": torch.__version__} | card.versions()
     facts = ScorerFacts(tuple(s.name for s in card.scores), digest, proofs.passed(card, digest), versions)
-    return Scorer(card.name, metric, facts)
+    return Scorer(card.name, metric, facts, card.needs_target)

@@ -15,6 +15,7 @@ from idlora_pl.metrics.environment import EnvironmentAccuracy
 from idlora_pl.metrics.lip_sync import LipSync
 from idlora_pl.metrics.speaker import SpeakerSimilarity
 from idlora_pl.metrics.transcript import TranscriptErrorRate
+from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.nano.render import render
@@ -22,6 +23,7 @@ from idlora_pl.nano.world import ENVIRONMENTS, FRAME_RATE_FPS, SAMPLE_RATE_HZ, s
 from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
 
 _NOTE = "Measures clips of the nano world only; how well is in idlora_pl/nano/assets/INSTRUMENTS.md."
+_SHIPPED = (ASSETS / "instruments.safetensors",)
 _SCRIPT = 400
 
 
@@ -132,6 +134,8 @@ CARDS = (
         _speaker,
         _anchor("one speaker, and two", _measure_speaker, same=(0.949, 0.005), different=(0.261, 0.005)),
         notes=_NOTE,
+        shipped=_SHIPPED,
+        needs_target=False,
     ),
     Card(
         "nano_lip_sync",
@@ -152,6 +156,8 @@ CARDS = (
             late=(-3.0, 0.0),
         ),
         notes=_NOTE,
+        shipped=_SHIPPED,
+        needs_target=False,
     ),
     Card(
         "nano_phonemes",
@@ -161,6 +167,8 @@ CARDS = (
         _phonemes,
         _anchor("its own words, and another clip's", _measure_phonemes, right=(0.0, 0.0), wrong=(0.75, 0.0)),
         notes=_NOTE,
+        shipped=_SHIPPED,
+        needs_target=False,
     ),
     Card(
         "nano_environment",
@@ -170,5 +178,7 @@ CARDS = (
         _environment,
         _anchor("its own place, and all places", _measure_environment, right=(1.0, 0.0), all=(1.0, 0.0)),
         notes=_NOTE,
+        shipped=_SHIPPED,
+        needs_target=False,
     ),
 )

@@ -1,0 +1,130 @@
+"""One entry of a prompt file or item of a manifest: checked, completed, with absolute paths."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from idlora_pl.prompt import PromptSections, split_prompt
+
+FORMAT = "idlora-benchmark-1"
+PATHS = ("reference_path", "first_frame_path", "target_path", "compare_path")
+CAPTION = ("visual", "speech", "sounds", "speaking_style", "environment_sounds")
+_PLAIN = ("prompt", "output_name", "seed", "speaker", "environment", *PATHS)
+_ABOUT = ("split", "language", "source", "reference_source", "clips")
+KNOWN = (*_PLAIN, *_ABOUT, *CAPTION)
+"""Keys of an entry. `source` and `reference_source` name the videos that target and reference were cut from; `clips`
+maps a method to its clip of this entry."""
+
+_ALIASES = {"id": "output_name"} | {path.removesuffix("_path"): path for path in PATHS}
+_TEXTS = ("speaker", "environment", "split", "source", "reference_source", *CAPTION)
+_LANGUAGE = re.compile(r"[a-z]{2}")
+
+
+class PromptError(ValueError):
+    """A prompt file cannot be used; the message names the file, the entry and the fix."""
+
+
+def entry_of(item: object, index: int, path: Path, seed: int) -> dict[str, Any]:
+    """Check and complete one entry.
+
+    Args:
+        item: As it stands in the file.
+        index: Its place.
+        path: The file; paths of the entry are relative to it.
+        seed: The entry without a seed gets seed + index.
+
+    Raises:
+        PromptError: The entry is not as described in `read_prompts`, or a path does not exist.
+    """
+    where = f"prompt file {path}, entry {index}"
+    if not isinstance(item, Mapping):
+        raise PromptError(f"{where} has no text under 'prompt'; write at least {{'prompt': '...'}}")
+    given = _renamed(item, where)
+    entry: dict[str, Any] = {name: given.get(name) for name in KNOWN}
+    _check_texts(entry, where)
+    entry["prompt"] = _completed_caption(entry, "id" in item, where)
+    entry["output_name"] = _name(entry["output_name"], index, "id" in item, where)
+    entry["seed"] = seed + index if entry["seed"] is None else entry["seed"]
+    if not isinstance(entry["seed"], int):
+        raise PromptError(f"{where} has seed {entry['seed']!r}; write a whole number")
+    for name in PATHS:
+        entry[name] = _located(entry[name], name, path, where)
+    entry["clips"] = _clips(entry["clips"], path, where)
+    return entry
+
+
+def _renamed(item: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the entry with the keys of prompt files, the caption's parts beside the others."""
+    caption = item.get("caption", {})
+    if not isinstance(caption, Mapping) or (unknown := sorted(set(caption) - set(CAPTION))):
+        wrong = repr(caption) if not isinstance(caption, Mapping) else f"the unknown part '{unknown[0]}'"
+        raise PromptError(f"{where} has a caption with {wrong}; known are {', '.join(CAPTION)}")
+    given: dict[str, Any] = dict(caption)
+    for name, value in item.items():
+        if name == "caption":
+            continue
+        known = _ALIASES.get(name, name)
+        if known not in KNOWN:
+            raise PromptError(f"{where} has the unknown key '{name}'; known are {', '.join(KNOWN)}")
+        if known in given:
+            raise PromptError(f"{where} says '{known}' twice; keep one")
+        given[known] = value
+    return given
+
+
+def _check_texts(entry: Mapping[str, Any], where: str) -> None:
+    for name in _TEXTS:
+        if entry[name] is not None and not isinstance(entry[name], str | int):
+            raise PromptError(f"{where} has {name} {entry[name]!r}; write text")
+    language = entry["language"]
+    if language is not None and not (isinstance(language, str) and _LANGUAGE.fullmatch(language)):
+        raise PromptError(f"{where} has language {language!r}; write an ISO 639-1 code such as 'en'")
+
+
+def _completed_caption(entry: dict[str, Any], is_item: bool, where: str) -> str | None:
+    """Fill in the prompt from the caption or the caption from the prompt; refuse two that disagree."""
+    parts = [entry[name] for name in ("visual", "speech", "sounds")]
+    prompt = entry["prompt"]
+    try:
+        if prompt is None and all(parts):
+            return PromptSections(*parts).join()
+        if prompt is None and is_item:
+            return None
+        if not isinstance(prompt, str):
+            raise PromptError(f"{where} has no text under 'prompt'; write at least {{'prompt': '...'}}")
+        sections = split_prompt(prompt)
+    except PromptError:
+        raise
+    except ValueError as error:
+        raise PromptError(f"{where}: {error}") from error
+    for name, said in zip(("visual", "speech", "sounds"), parts, strict=True):
+        if said is not None and said.strip() != getattr(sections, name):
+            raise PromptError(f"{where}: prompt and caption differ in {name}; keep one of them")
+        entry[name] = getattr(sections, name)
+    return prompt
+
+
+def _name(name: object, index: int, is_item: bool, where: str) -> str:
+    """Return the name that clips of the entry have, without their ending."""
+    if is_item and (not isinstance(name, str) or not name or Path(name).name != name or name.startswith(".")):
+        raise PromptError(f"{where} has id {name!r}; clips are named by it: write text without '/' and leading '.'")
+    return str(name) if is_item else Path(str(name or f"{index:04d}")).name.removesuffix(".mp4")
+
+
+def _located(value: object, name: str, path: Path, where: str) -> str | None:
+    if value is None:
+        return None
+    located = path.parent / str(value)
+    if not located.is_file():
+        raise PromptError(f"{where}: {name} '{value}' does not exist (looked at {located}); correct it")
+    return str(located)
+
+
+def _clips(value: object, path: Path, where: str) -> dict[str, str]:
+    """Return the clips of methods; whether they exist is seen when they are scored."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(clip, str) for clip in value.values()):
+        raise PromptError(f"{where} has clips {value!r}; write {{'method': 'path', ...}}")
+    return {str(method): str(path.parent / clip) for method, clip in value.items()}

@@ -1,0 +1,49 @@
+"""`idlora manifest`: make the manifest of a benchmark from a folder, and check one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from idlora_pl.data.disjoint import compare_speakers
+from idlora_pl.data.layouts import check_layout, completeness
+from idlora_pl.data.manifest import write_manifest
+from idlora_pl.data.prompts import read_prompts
+
+
+def manifest(arguments: list[str]) -> None:
+    """Make a manifest from a folder with captions.json, or check one against the paper's splits and a training set."""
+    parser = argparse.ArgumentParser(prog="idlora manifest", description=manifest.__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    make = verbs.add_parser(
+        "make", help="write the manifest of a folder: captions.json, <id>/reference.*, <id>/target.*"
+    )
+    make.add_argument("folder", type=Path)
+    make.add_argument("output", type=Path, help="manifest.json to write; its paths are relative to it")
+    make.add_argument("--name", default="", help="name of the benchmark; the folder's by default")
+    make.add_argument("--first-frames", action="store_true", help="also write the first frame of each target as png")
+    check = verbs.add_parser("check", help="count items and speakers, and compare them with the paper's splits")
+    check.add_argument("file", type=Path)
+    check.add_argument("--training", type=Path, help="training set whose speakers must be others")
+    options = parser.parse_args(arguments)
+    console = Console(soft_wrap=True)
+    if options.verb == "make":
+        entries = write_manifest(options.folder, options.output, name=options.name, first_frames=options.first_frames)
+        console.print(f"wrote {options.output}: {len(entries)} items")
+    else:
+        entries = read_prompts(options.file, use="scoring")
+    check_layout(entries)
+    for line in completeness(entries):
+        console.print(line, highlight=False)
+    methods = sorted({method for entry in entries for method in entry["clips"]})
+    for method in methods:
+        there = sum(method in entry["clips"] and Path(entry["clips"][method]).is_file() for entry in entries)
+        console.print(f"method {method}: {there} of {len(entries)} clips", highlight=False)
+    if options.verb == "check" and options.training is not None:
+        found = compare_speakers(entries, options.training)
+        console.print(found.sentence(), highlight=False)
+        if found.leaked:
+            sys.exit(f"idlora: speakers of {options.file} are in the training set: {', '.join(found.leaked)}")

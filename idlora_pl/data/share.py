@@ -1,0 +1,37 @@
+"""The part of a list that this process has to do; together the processes do each item once."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch.distributed as dist
+from torch.utils.data import DataLoader, IterableDataset
+
+
+class OwnShare(IterableDataset[Any]):
+    """Every n-th item, from the rank of this process on; all items where there is one process.
+
+    Lightning leaves an iterable data set as it is. The sampler that it gives to others repeats items of a test until
+    all processes have equally many, and refuses fewer items than processes.
+    """
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        """Remember the items; they are shared out when they are read."""
+        self.items = items
+
+    def _own(self) -> Sequence[Any]:
+        if not (dist.is_available() and dist.is_initialized()):
+            return self.items
+        return self.items[dist.get_rank() :: dist.get_world_size()]
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the items of this process."""
+        return iter(self._own())
+
+    def __len__(self) -> int:
+        """How many they are; at least 1 where there are any, as Lightning refuses a rank without work."""
+        return max(len(self._own()), min(1, len(self.items)))
+
+
+def shared_loader(items: Sequence[Any], batch_size: int) -> DataLoader[Any]:
+    """Return a loader that gives lists of the items that this process has to do."""
+    return DataLoader(OwnShare(items), batch_size=batch_size, collate_fn=list, num_workers=0)

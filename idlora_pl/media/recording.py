@@ -1,0 +1,66 @@
+"""Read whatever a file holds, for scoring: picture, sound or both, the sound whole.
+
+Letters: F frames, S audio samples.
+"""
+
+from os import PathLike
+
+import torch
+from av.container import InputContainer
+from torch import Tensor
+
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.decoding import frame_rate, opened, read_frames
+from idlora_pl.media.sound import NoSamplesError, at_rate, samples
+
+_FRAME_RATE_FPS = 25.0
+_SAMPLE_RATE_HZ = 16000
+_PADDING = 1024
+"""Samples of an AAC frame: sound that is longer than its picture by no more is the padding of the last one."""
+
+
+def read_recording(path: str | PathLike[str]) -> Clip:
+    """Read the clip of any method as it is: no resizing, no resampling, no cut, and no silence added.
+
+    Differs from `read_clip` in what a score depends on: sound that is longer than the picture by more than a frame of
+    the codec is kept, sound that is shorter is not filled up, a varying frame rate becomes the average one by taking
+    the nearest frames, and a file without picture or without sound is a clip with 0 frames or 0 samples.
+
+    Returns:
+        Clip with F frames and S samples; rates of what is not there are 25 fps and 16 kHz.
+
+    Raises:
+        MediaError: when the file is missing, cannot be decoded or has neither picture nor sound.
+    """
+    with opened(path) as container:
+        has_picture, has_sound = _has_picture(container), bool(container.streams.audio)
+        if not (has_picture or has_sound):
+            raise MediaError(f"{path} has neither picture nor sound; pass a clip")
+        frames, fps = torch.empty(0, 3, 0, 0, dtype=torch.uint8), _FRAME_RATE_FPS
+        if has_picture:
+            frames, fps = read_frames(container, 0.0, frame_rate(container.streams.video[0]), None, None)
+    waveform, hz = torch.zeros(1, 0), _SAMPLE_RATE_HZ
+    if has_sound:
+        # a second look, because a container is read forwards only
+        with opened(path) as container:
+            waveform, hz = _sound(container, has_picture)
+    if not len(frames) and not waveform.numel():
+        raise MediaError(f"{path} has streams without frames and without samples; pass another file")
+    n_picture = round(len(frames) / fps * hz)
+    if len(frames) and n_picture < waveform.shape[1] <= n_picture + _PADDING:
+        waveform = waveform[:, :n_picture]
+    return Clip(frames, waveform, fps, hz)
+
+
+def _has_picture(container: InputContainer) -> bool:
+    """Say whether there is a moving picture; the cover of a song is none."""
+    covers = container.streams.video and container.streams.video[0].disposition.value & 0x400
+    return bool(container.streams.video) and not covers
+
+
+def _sound(container: InputContainer, has_picture: bool) -> tuple[Tensor, int]:
+    try:
+        waveform, hz = samples(container, start_s=0.0 if has_picture else None)
+    except NoSamplesError:
+        return torch.zeros(1, 0), _SAMPLE_RATE_HZ
+    return at_rate(waveform, hz, None)

@@ -1,0 +1,112 @@
+"""Which file is the clip of which item: by name in a folder, by method in the manifest, or the real target."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from idlora_pl.scorers.hashing import sha256_of
+
+Entry = Mapping[str, Any]
+
+_CLIPS = (
+    ".mp4",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mpg",
+    ".mpeg",
+    ".m4v",
+    ".ts",
+    ".flv",
+    ".wmv",
+    ".gif",
+    ".ogv",
+    ".3gp",
+)
+_BESIDE = (".json", ".jsonl", ".txt", ".srt", ".vtt", ".yaml", ".csv", ".md", ".png", ".jpg", ".jpeg", ".npy", ".pt")
+"""Endings of what methods write beside a clip, and what is never taken for one."""
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """The clip of one item, or why there is none.
+
+    Attributes:
+        path: The file, which need not exist; None where there is none to look for.
+        reason: Reason code where there is none.
+        notes: What the row should say about the choice.
+    """
+
+    path: Path | None
+    reason: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+def clip_sources(
+    entries: Sequence[Entry], clips: Path | None = None, method: str | None = None
+) -> dict[str, ClipSource]:
+    """Find the clip of each entry, by name of the entry.
+
+    Args:
+        entries: As `read_prompts` gives them.
+        clips: Folder with one file an entry, named `<id>.<any ending>`; None takes the real targets.
+        method: Take the clips that the manifest names for this method instead.
+
+    Raises:
+        ValueError: No entry has a clip of the method, an entry has no target, or a folder has two files of a name.
+    """
+    if method is not None:
+        return _of_method(entries, method)
+    if clips is None:
+        return _targets(entries)
+    if not clips.is_dir():
+        raise ValueError(f"--clips {clips} is not a folder; give the folder that holds the clips")
+    by_stem: dict[str, list[Path]] = {}
+    for path in sorted(clips.iterdir()):
+        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in _BESIDE:
+            by_stem.setdefault(_plain(path.stem), []).append(path)
+    return {entry["output_name"]: ClipSource(_the_one(entry, by_stem, clips)) for entry in entries}
+
+
+def _plain(name: str) -> str:
+    """Return a name in one Unicode form: file systems differ in theirs."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _the_one(entry: Entry, by_stem: Mapping[str, Sequence[Path]], clips: Path) -> Path:
+    """Return the file of an entry; where there is none, the path at which it is missing."""
+    name = entry["output_name"]
+    found = by_stem.get(_plain(name), [])
+    if len(found) > 1:
+        found = [path for path in found if path.suffix.lower() in _CLIPS] or found
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise ValueError(f"{clips} holds {names} for item '{name}'; leave one of them")
+    return found[0] if found else clips / f"{name}.mp4"
+
+
+def _of_method(entries: Sequence[Entry], method: str) -> dict[str, ClipSource]:
+    known = list(dict.fromkeys(name for entry in entries for name in entry["clips"]))
+    if method not in known:
+        raise ValueError(f"the manifest names no clip of method '{method}'; it has {', '.join(known) or 'none'}")
+    return {
+        entry["output_name"]: ClipSource(Path(entry["clips"][method]))
+        if method in entry["clips"]
+        else ClipSource(None, "clip_not_given")
+        for entry in entries
+    }
+
+
+def _targets(entries: Sequence[Entry]) -> dict[str, ClipSource]:
+    bare = next((entry for entry in entries if entry["target_path"] is None), None)
+    if bare is not None:
+        raise ValueError(f"entry '{bare['output_name']}' has no target_path; give --clips FOLDER")
+    return {entry["output_name"]: ClipSource(Path(entry["target_path"])) for entry in entries}
+
+
+def short_hash(path: Path) -> str:
+    """Return the first 16 hex digits of a file's SHA-256."""
+    return sha256_of(path)[:16]

@@ -1,0 +1,120 @@
+"""From one clip to one row: every score a value or a reason, whatever the file is like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from idlora_pl.media import Clip, MediaError, read_recording
+from idlora_pl.metrics.clip_mean import ClipScore
+from idlora_pl.report.row import ScoreRow
+from idlora_pl.scorers.loading import Scorer
+from idlora_pl.scoring.clips import ClipSource, short_hash
+from idlora_pl.scoring.expected import Entry, Wanted, item_digest, wanted_of
+
+FAILED = "scorer_failed"
+"""Reason of a scorer that ended in an error: a fault of ours, kept beside the error's text and tried again."""
+
+_ERRORS = (ArithmeticError, AttributeError, LookupError, NameError, OSError, RuntimeError, TypeError, ValueError)
+_NOTED = {"reference": "reference_path", "target": "target_path", "first_frame": "first_frame_path"}
+
+
+def score_clip(
+    scorers: Sequence[Scorer],
+    entry: Entry,
+    clip: Clip,
+    row: str,
+    *,
+    notes: Mapping[str, str],
+    wanted: Wanted | None = None,
+) -> ScoreRow:
+    """Score one clip in memory.
+
+    Args:
+        scorers: What scores it.
+        entry: What the clip was generated from.
+        clip: The clip.
+        row: Row of the table.
+        notes: What the row says about the clip, such as its path.
+        wanted: What it is compared with, where that was read already.
+    """
+    wanted = wanted or wanted_for(scorers, entry)
+    scores = [(scorer, _scored(scorer, clip, wanted)) for scorer in scorers]
+    return _row(entry, row, scores, notes)
+
+
+def wanted_for(scorers: Iterable[Scorer], entry: Entry) -> Wanted:
+    """Read what the clip of an entry is compared with, the target only where a scorer looks at it."""
+    return wanted_of(entry, with_target=any(scorer.needs_target for scorer in scorers))
+
+
+def score_source(scorers: Sequence[Scorer], entry: Entry, source: ClipSource, row: str, beside: Path) -> ScoreRow:
+    """Score one file; one that is missing or broken gets a reason, not silence.
+
+    Args:
+        scorers: What scores it.
+        entry: What the clip was generated from.
+        source: The file.
+        row: Row of the table.
+        beside: Folder of the scores file, which paths are written relative to.
+    """
+    notes = notes_of(entry, beside) | dict(source.notes)
+    path = source.path
+    if path is None:
+        return unscored(scorers, entry, row, source.reason, notes)
+    notes["clip"] = relative(path, beside)
+    if not path.is_file():
+        return unscored(scorers, entry, row, "file_missing", notes)
+    notes["clip_sha256"] = short_hash(path)
+    if not path.stat().st_size:
+        return unscored(scorers, entry, row, "file_empty", notes)
+    try:
+        clip = read_recording(path)
+    except MediaError:
+        return unscored(scorers, entry, row, "file_unreadable", notes)
+    return score_clip(scorers, entry, clip, row, notes=notes)
+
+
+def unscored(scorers: Sequence[Scorer], entry: Entry, row: str, reason: str, notes: Mapping[str, str]) -> ScoreRow:
+    """Return the row of a clip that there is no clip of."""
+    return _row(entry, row, [(scorer, ClipScore(reason=reason)) for scorer in scorers], notes)
+
+
+def notes_of(entry: Entry, beside: Path) -> dict[str, str]:
+    """Return what a row says about its item: prompt, split, paths of reference and target, and a hash of it all."""
+    notes = {name: relative(Path(entry[key]), beside) for name, key in _NOTED.items() if entry[key] is not None}
+    notes |= {name: str(entry[name]) for name in ("prompt", "split") if entry[name] is not None}
+    return notes | {"item_sha256": item_digest(entry)}
+
+
+def _scored(scorer: Scorer, clip: Clip, wanted: Wanted) -> ClipScore:
+    """Score with one scorer; its failure is the failure of one score, and is named."""
+    try:
+        score = scorer.metric.score_clip(clip, wanted.expected)
+        missing = {name: score.reason_of(name) for name in scorer.metric.names if name not in score.values}
+    except _ERRORS as error:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return ClipScore(reason=FAILED, notes={"error": text[:500]})
+    return replace(score, reasons={name: wanted.faults.get(reason, reason) for name, reason in missing.items()})
+
+
+def _row(entry: Entry, row: str, scores: Sequence[tuple[Scorer, ClipScore]], notes: Mapping[str, str]) -> ScoreRow:
+    name = entry["output_name"]
+    values: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    facts: dict[str, Any] = {}
+    for scorer, score in scores:
+        for wanted in scorer.metric.names:
+            values[wanted] = score.values.get(wanted)
+            if wanted not in score.values:
+                reasons[wanted] = score.reason_of(wanted)
+        facts[scorer.name] = replace(scorer.facts, details=score.notes, curves=score.curves)
+    return ScoreRow(name, row, str(entry["speaker"] or name), entry["seed"], values, reasons, dict(notes), facts)
+
+
+def relative(path: Path, folder: Path) -> str:
+    """Return a path as it is written in a scores file that lies in `folder`."""
+    resolved, base = path.resolve(), folder.resolve()
+    return str(resolved.relative_to(base)) if resolved.is_relative_to(base) else str(resolved)

@@ -1,0 +1,84 @@
+"""The real clips through the codecs of a base model: the best that any clip generated with them can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import torch
+from rich.progress import track
+
+from idlora_pl.components import ClipCodecs, load_codecs
+from idlora_pl.ltx2.presets import PresetName
+from idlora_pl.media import Clip, MediaError, probe, read_clip, write_clip
+from idlora_pl.scoring.clips import ClipSource
+
+Entry = Mapping[str, Any]
+
+
+def reconstructed(
+    entries: Sequence[Entry],
+    folder: Path,
+    base: str,
+    weights: Path | None = None,
+    size: tuple[int, int] | None = None,
+) -> dict[str, ClipSource]:
+    """Encode and decode the target of each entry into `folder`; clips that are there are kept.
+
+    Args:
+        entries: As `read_prompts` gives them.
+        folder: Where the decoded clips are written, as mp4 in the quality of generated ones.
+        base: Base model whose codecs are used.
+        weights: Its weights; None for "nano".
+        size: (H, W) to cover and crop to; None takes the codecs' own, or the clip's cut to what the codecs take.
+
+    Raises:
+        ValueError: The base is unknown or needs weights, or an entry has no target.
+    """
+    if base not in get_args(PresetName):
+        raise ValueError(f"--base must be one of {', '.join(get_args(PresetName))}; got {base!r}")
+    codecs = load_codecs(cast(PresetName, base), weights)
+    found = {}
+    for entry in track(entries, description="targets through the codecs"):
+        path = folder / f"{entry['output_name']}.mp4"
+        reason = ""
+        if not path.is_file():
+            reason = _reconstruct(entry, path, codecs, size)
+        notes = {"bound": "vae", "bound_base": base}
+        found[entry["output_name"]] = ClipSource(None, reason, notes) if reason else ClipSource(path, notes=notes)
+    return found
+
+
+def _reconstruct(entry: Entry, path: Path, codecs: ClipCodecs, size: tuple[int, int] | None) -> str:
+    """Write one clip; return the reason where that is not possible."""
+    if entry["target_path"] is None:
+        return "no_target"
+    try:
+        clip = _fitting(Path(entry["target_path"]), codecs, size)
+    except MediaError:
+        return "target_unreadable"
+    if clip is None:
+        return "too_short"
+    n_tokens = codecs.n_audio_tokens(len(clip.frames))
+    with torch.no_grad():
+        video = codecs.decode_video(codecs.encode_video(clip.frames[None]))[0]
+        audio = codecs.encode_audio(clip.waveform[None], clip.sample_rate_hz, n_tokens=n_tokens)
+        sound = codecs.decode_audio(audio)[0]
+    made = Clip(video.cpu(), sound.cpu().float(), clip.frame_rate_fps, codecs.sample_rate_hz)
+    write_clip(made, path, generated=True, metadata={"source": "a recording, encoded and decoded"})
+    return ""
+
+
+def _fitting(path: Path, codecs: ClipCodecs, size: tuple[int, int] | None) -> Clip | None:
+    """Read the part of a clip that the codecs take: their frame rate, a whole number of groups and patches."""
+    grid = codecs.geometry.video
+    n_frames = int(probe(path).duration_s * grid.frame_rate_fps + 1e-3)
+    n_frames = (n_frames - 1) // grid.temporal_stride * grid.temporal_stride + 1
+    patch = grid.spatial_stride
+    own: tuple[int, int] | None = getattr(codecs, "frame_size", None)
+    stored = read_clip(path, n_frames=1).frames.shape[-2:]
+    height, width = size or own or (stored[0] // patch * patch, stored[1] // patch * patch)
+    if n_frames < 1 or not height or not width:
+        return None
+    return read_clip(path, frame_rate_fps=grid.frame_rate_fps, n_frames=n_frames, size=(height, width))

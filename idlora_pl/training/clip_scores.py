@@ -1,0 +1,168 @@
+"""Callbacks that score what a run generates, with the scorers and the code of `idlora score`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+
+from idlora_pl.data.prompts import read_prompts
+from idlora_pl.data.share import OwnShare
+from idlora_pl.metrics.suite import ClipScorer
+from idlora_pl.report.row import ScorerFacts, ScoreRow
+from idlora_pl.report.scores import append_scores
+from idlora_pl.scorers.loading import WEIGHTS, Scorer, load_scorers
+from idlora_pl.scoring.rows import notes_of, score_clip
+from idlora_pl.training.made import Made, run_folder, write_made
+from idlora_pl.training.module import IDLoRA
+
+
+class ScoreClips(Callback):
+    """Score every clip that is generated and append its lines to `scores.jsonl`.
+
+    Each rank scores the clips that it generated; means are over the clips of all ranks.
+
+    Args:
+        scorer: Metrics that were built elsewhere; None takes `scorers`.
+        row: Name of the table's row that the clips belong to.
+        scores: File to append to; a relative path is inside the run's folder.
+        clips: Folder of the clips as it is written in the rows, relative to the scores' folder.
+        scorers: Names of scorers as in `idlora score`, such as "spk_sim,wer", "available" or "nano".
+        weights: Folder of their weights; None takes the one of the user.
+        verified: File of proofs that `idlora doctor` wrote; None takes the one of the user.
+    """
+
+    def __init__(
+        self,
+        scorer: ClipScorer | None = None,
+        row: str = "generated",
+        scores: str = "scores.jsonl",
+        clips: str = "clips",
+        scorers: str | None = None,
+        weights: str | None = None,
+        verified: str | None = None,
+    ) -> None:
+        if (scorer is None) == (scorers is None):
+            raise ValueError("ScoreClips needs either scorers (names, such as 'spk_sim,wer') or a scorer; give one")
+        self.scorer, self.row, self.scores, self.clips = scorer, row, scores, clips
+        self.names, self.weights, self.verified = scorers, weights, verified
+        self._scorers: tuple[Scorer, ...] = ()
+        self._tested: list[ScoreRow] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Build the scorers before anything is trained or generated; one without weights refuses here."""
+        if self._scorers:
+            return
+        if self.scorer is not None:
+            self._scorers = tuple(_given(metric.names[0], metric) for metric in self.scorer.parts)
+        else:
+            self._scorers = load_scorers(self.names or "", self.weights or WEIGHTS, self.verified)
+
+    def on_predict_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: object) -> None:
+        """Score the clips of one batch of `idlora predict`."""
+        self.append(trainer, outputs, self.row, self.clips)
+
+    def on_test_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: object) -> None:
+        """Score the clips of one batch of `idlora test`."""
+        self._tested += self.append(trainer, outputs["made"], self.row, self.clips)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Log the means of the test, each with the number of clips behind it."""
+        module.log_dict(means(of_all_ranks(self._tested), "test"))
+        self._tested = []
+
+    def append(self, trainer: L.Trainer, made: Made, row: str, clips: str) -> list[ScoreRow]:
+        """Score clips and append their rows."""
+        path = run_folder(trainer) / self.scores
+        rows = []
+        for entry, clip in made:
+            notes = notes_of(entry, path.parent) | {"clip": f"{clips}/{entry['output_name']}.mp4"}
+            rows.append(score_clip(self._scorers, entry, clip, row, notes=notes))
+        append_scores(path, rows)
+        return rows
+
+
+def _given(name: str, metric: Any) -> Scorer:
+    """Return a metric without a card as a scorer: nothing is known of its weights, so it is not verified."""
+    return Scorer(name, metric, ScorerFacts(tuple(metric.names)))
+
+
+class SampleClips(Callback):
+    """Generate the same few clips at every validation, write them as mp4, log them, and have them scored.
+
+    Each rank generates its share. Scores go through the run's `ScoreClips`, if there is one: rows `step-000200` in
+    its file, and means as `val/speaker_similarity` and so on, with the number of clips behind them as
+    `val/<metric>/n_scored`.
+
+    Args:
+        prompts: Prompt file or manifest; see `idlora_pl.data.prompts`.
+        n_clips: Only the first so many entries.
+        scale: Enlarge small frames pixel by pixel.
+    """
+
+    def __init__(self, prompts: str, n_clips: int = 4, scale: int = 1) -> None:
+        self.prompts, self.n_clips, self.scale = prompts, n_clips, scale
+        self._entries: list[dict[str, Any]] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Read the prompt file before anything is trained."""
+        if stage == "fit":
+            assert isinstance(pl_module, IDLoRA)
+            self._entries = read_prompts(self.prompts, seed=pl_module.sampling.seed)[: self.n_clips]
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Generate, write, log and score."""
+        assert isinstance(module, IDLoRA)
+        if trainer.sanity_checking or not self._entries:
+            return
+        own = list(OwnShare(self._entries))
+        training = module.model.training
+        module.model.eval()
+        made = module.predict_step(own, 0) if own else []
+        module.model.train(training)
+        folder = f"samples/step-{trainer.global_step:06d}"
+        write_made(made, run_folder(trainer) / folder, self.scale)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        rows = [
+            row
+            for scorer in callbacks
+            if isinstance(scorer, ScoreClips)
+            for row in scorer.append(trainer, made, Path(folder).name, folder)
+        ]
+        self._log(trainer, folder, of_all_ranks(rows))
+
+    def _log(self, trainer: L.Trainer, folder: str, rows: Sequence[ScoreRow]) -> None:
+        """Log the clips and the means of all ranks, once."""
+        if not trainer.is_global_zero:
+            return
+        paths = [str(run_folder(trainer) / folder / f"{entry['output_name']}.mp4") for entry in self._entries]
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_video("samples", paths, step=trainer.global_step)
+            if rows:
+                logger.log_metrics(means(rows, "val"), step=trainer.global_step)
+
+
+def of_all_ranks(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """Return the rows of all ranks, on every rank; waits for them."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return list(rows)
+    parts: list[list[ScoreRow] | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, list(rows))
+    return [row for part in parts if part is not None for row in part]
+
+
+def means(rows: Sequence[ScoreRow], stage: str) -> dict[str, float]:
+    """Average scores over the clips that have one; `<stage>/<metric>/n_scored` says how many that are."""
+    logged: dict[str, float] = {}
+    for name in dict.fromkeys(name for row in rows for name in row.scores):
+        values = [value for row in rows if (value := row.scores.get(name)) is not None]
+        logged[f"{stage}/{name}/n_scored"] = float(len(values))
+        if values:
+            logged[f"{stage}/{name}"] = sum(values) / len(values)
+    return logged

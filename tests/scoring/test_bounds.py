@@ -1,0 +1,69 @@
+"""Floors and ceilings: which clip stands in for which is a pure function, and is noted in the row."""
+
+import random
+
+import pytest
+
+from idlora_pl.data.prompts import read_prompts
+from idlora_pl.media import probe
+from idlora_pl.report import read_scores
+from idlora_pl.scoring.bounds import bound_sources
+from idlora_pl.tools import score
+
+
+@pytest.fixture(scope="module")
+def rows(nano_manifest, proofs, tmp_path_factory):
+    """Scores of the real clips and of every floor and ceiling."""
+    folder = tmp_path_factory.mktemp("bounds")
+    for bound in ("target", "same_speaker", "other_speaker", "vae"):
+        made = ["--clips", str(folder / "vae")] if bound == "vae" else []
+        common = ["--scores", str(folder / "scores.jsonl"), "--verified", str(proofs)]
+        score([str(nano_manifest), "--row", bound, "--bound", bound, *made, *common])
+    return {(row.row, row.key): row for row in read_scores(folder / "scores.jsonl")} | {"folder": folder}
+
+
+def test_the_order_of_numbers_is_that_of_the_bounds(rows):
+    keys = ("item-0000", "item-0001")
+    similarity = {
+        bound: [rows[bound, key].scores["speaker_similarity"] for key in keys]
+        for bound in ("target", "vae", "same_speaker", "other_speaker")
+    }
+    assert min(similarity["target"] + similarity["same_speaker"] + similarity["vae"]) > 0.8
+    assert max(similarity["other_speaker"]) < 0.5
+    assert [rows["vae", key].scores["environment_accuracy"] for key in keys] == [1.0, 1.0]
+    assert all(rows["target", key].scores["lip_sync"] > 0.5 for key in keys)
+
+
+def test_rows_say_what_stands_in(rows):
+    other = rows["other_speaker", "item-0001"]
+    assert (other.seed, other.notes["bound"], other.notes["bound_seed"]) == (None, "other_speaker", "0")
+    assert other.notes["bound_clip_of"] in ("item-0000 target", "item-0002 target")
+    assert rows["vae", "item-0000"].notes["bound_base"] == "nano"
+    assert rows["same_speaker", "item-0000"].notes["bound_clip_of"] == "item-0000 reference"
+    about = probe(rows["folder"] / "vae/item-0000.mp4")
+    assert (about.n_frames, about.size) == (33, (64, 64))
+
+
+def test_the_choice_depends_on_items_and_seed_alone(nano_manifest):
+    entries = read_prompts(nano_manifest)
+    shuffled = random.Random(1).sample(entries, len(entries))
+    for bound in ("same_speaker", "other_speaker"):
+        assert bound_sources(entries, bound) == bound_sources(shuffled, bound)
+        chosen = {bound_sources(entries, bound, seed=seed)["item-0001"].path for seed in range(8)}
+        assert len(chosen) == (2 if bound == "other_speaker" else 1)
+
+
+def test_a_clip_that_scores_compare_with_never_stands_in(nano_manifest):
+    entries = read_prompts(nano_manifest)
+    for entry in entries:
+        for seed in range(8):
+            chosen = bound_sources(entries, "same_speaker", seed=seed)[entry["output_name"]].path
+            assert str(chosen) not in (entry["compare_path"], entry["target_path"])
+
+
+def test_a_speaker_of_one_clip_has_no_other(nano_manifest):
+    (alone,) = read_prompts(nano_manifest)[:1]
+    alone = alone | {"compare_path": None}
+    same = bound_sources([alone], "same_speaker")["item-0000"]
+    other = bound_sources([alone], "other_speaker")["item-0000"]
+    assert (same.path, same.reason, other.path, other.reason) == (None, "no_other_clip", None, "no_other_speaker")
