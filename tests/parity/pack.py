@@ -21,9 +21,10 @@ FORWARD = {
     "case5": "case5_perturbations",
     "case6": "case6_bf16_positions",
 }
-SAMPLER = ("in.", "out.", "variant.identity_only.", "variant.no_reference.")
+SAMPLER = ("in.", "out.", "step", "variant.")
+HQ = ("in.", "hq.", "s2.")
 TRAIN = ("batch.", "noise.", "sigma.", "loss.", "loss_variant.", "grad.", "train3.")
-UNUSED = ("in.initial_", "in.context_mask_")
+UNUSED = ("in.context_mask_",)
 
 
 def select(source: Path, prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
@@ -60,6 +61,8 @@ def main(source: Path) -> None:
         for name, prefixes in (("sampler_4step", SAMPLER), ("train_step", TRAIN)):
             file = f"{model}_{name}.safetensors"
             save_file(select(source / file, prefixes), HERE / file)
+    file = "m23_hq_res2s_and_stage2.safetensors"
+    save_file(select(source / file, HQ), HERE / file)
     for name in (
         "positions",
         "scheduler_sigmas",

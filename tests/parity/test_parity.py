@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from idlora_pl.ltx2.schedule import sigmas
+from idlora_pl.ltx2.schedule import DISTILLED_SIGMAS, STAGE_2_SIGMAS, sigmas
 
 HERE = Path(__file__).parent
 FORWARD = [f"case{n}.{part}" for n in (1, 2, 3, 4, 6, "6.assembled") for part in ("video", "audio")]
@@ -75,10 +75,13 @@ def test_sampling_noise_levels_equal_the_authors_schedule():
     golden = load_file(HERE / "golden" / "scheduler_sigmas.safetensors")
     compared = 0
     for name, expected in golden.items():
-        parts = name.split(".")
-        if len(parts) == 3:
-            tolerance = 5e-6 if parts[2] == "tokens16384" else 1e-6
-            actual = sigmas(int(parts[1]), int(parts[2].removeprefix("tokens")))
-            torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
-            compared += 1
-    assert compared == 25
+        if name in ("distilled", "stage2"):
+            assert torch.equal(torch.tensor(DISTILLED_SIGMAS if name == "distilled" else STAGE_2_SIGMAS), expected)
+            continue
+        _, steps, *stretch, tokens = name.split(".")
+        terminal = None if stretch == ["nostretch"] else 0.1
+        tolerance = 5e-6 if tokens == "tokens16384" else 1e-6
+        actual = sigmas(int(steps), int(tokens.removeprefix("tokens")), terminal=terminal)
+        torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
+        compared += 1
+    assert compared == 26
