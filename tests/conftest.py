@@ -1,6 +1,7 @@
 """Fixtures of the whole suite: seeds, the smoke model, and sequences that fit it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,22 @@ def make_sequence() -> Callable[..., AVSequence]:
         return (recipe or InContext()).assemble(video, audio, text, reference, geometry.audio)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sample_of() -> Callable[[AVSequence, int], AVSequence]:
+    """Cut one sample out of the sequence of a batch."""
+
+    def tokens_of(tokens: Tokens, index: int) -> Tokens:
+        parts = (part[index : index + 1] for part in (tokens.latents, tokens.positions, tokens.clean))
+        return replace(tokens, **dict(zip(("latents", "positions", "clean"), parts, strict=True)))
+
+    def sample(av: AVSequence, index: int) -> AVSequence:
+        mask = None if av.text.mask is None else av.text.mask[index : index + 1]
+        text = TextContext(av.text.video[index : index + 1], av.text.audio[index : index + 1], mask)
+        return replace(av, video=tokens_of(av.video, index), audio=tokens_of(av.audio, index), text=text)
+
+    return sample
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,9 @@ from idlora_pl.method.guidance import (
 )
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.perturbation import UNPERTURBED, Perturbation
+from idlora_pl.method.res2s import sample_res2s, sde_noise
 from idlora_pl.method.sampler import sample_euler
-from idlora_pl.method.tokens import TextContext, Tokens
+from idlora_pl.method.tokens import TextContext
 
 SIGMA = torch.tensor([0.6])
 SEEN = InContext(video_sees_reference=True, reference_sees_text=True)
@@ -32,17 +33,6 @@ def outputs_of(module, run):
     finally:
         handle.remove()
     return calls
-
-
-def sample_of(av, index):
-    """The sequence of one sample of a batch."""
-
-    def cut(tokens):
-        parts = (part[index : index + 1] for part in (tokens.latents, tokens.positions, tokens.clean))
-        return Tokens(*parts, n_reference=tokens.n_reference)
-
-    text = TextContext(av.text.video[index : index + 1], av.text.audio[index : index + 1])
-    return replace(av, video=cut(av.video), audio=cut(av.audio), text=text)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +61,7 @@ def test_velocities_have_the_shape_of_the_target(smoke_ltx2, make_sequence):
     assert audio.shape == av.audio.target().latents.shape
 
 
-def test_a_batch_equals_its_samples_one_by_one(smoke_ltx2, make_sequence):
+def test_a_batch_equals_its_samples_one_by_one(smoke_ltx2, make_sequence, sample_of):
     av, sigma = make_sequence(batch=3), torch.tensor([0.2, 0.5, 0.9])
     together = smoke_ltx2(av, sigma)
     for index in range(3):
@@ -80,20 +70,26 @@ def test_a_batch_equals_its_samples_one_by_one(smoke_ltx2, make_sequence):
             torch.testing.assert_close(part, expected[index : index + 1], atol=1e-5, rtol=0)
 
 
-def test_guided_sampling_of_a_batch_equals_its_samples_one_by_one(smoke_ltx2, make_sequence):
+def run_euler(field, start, seeds):
+    return sample_euler(field, start, torch.tensor([1.0, 0.7, 0.3, 0.0]))
+
+
+def run_res2s(field, start, seeds):
+    return sample_res2s(field, start, torch.tensor([1.0, 0.7, 0.3]), sde_noise(start, seeds))
+
+
+@pytest.mark.parametrize(("run", "projected"), [(run_euler, False), (run_res2s, True)])
+def test_guided_sampling_of_a_batch_equals_its_samples_one_by_one(smoke_ltx2, make_sequence, sample_of, run, projected):
     av, other = make_sequence(batch=2), make_sequence(batch=2, seed=1)
-    terms = (TextGuidance(), IdentityGuidance(), PerturbedGuidance(blocks=(1,)), ModalityGuidance())
+    text = TextGuidance(projected=projected)
+    terms = (text, IdentityGuidance(), PerturbedGuidance(blocks=(1,)), ModalityGuidance())
 
-    def sample(start, negative):
-        return sample_euler(
-            lambda now, sigma: guided(smoke_ltx2, now, sigma, terms, negative),
-            start,
-            torch.tensor([1.0, 0.7, 0.3, 0.0]),
-        )
+    def sample(start, negative, seeds):
+        return run(lambda now, sigma: guided(smoke_ltx2, now, sigma, terms, negative), start, seeds)
 
-    together = sample(av, other.text)
+    together = sample(av, other.text, [3, 4])
     for index in range(2):
-        alone = sample(sample_of(av, index), sample_of(other, index).text)
+        alone = sample(sample_of(av, index), sample_of(other, index).text, [3 + index])
         # three steps of guidance multiply rounding by about ten
         expected = together.audio.latents[index : index + 1]
         torch.testing.assert_close(alone.audio.latents, expected, atol=1e-4, rtol=0)

@@ -25,7 +25,8 @@ from idlora_pl.method.guidance import (
 )
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.perturbation import UNPERTURBED, Perturbation
-from idlora_pl.method.sampler import sample_euler
+from idlora_pl.method.res2s import sample_res2s, sde_noise
+from idlora_pl.method.sampler import released_noise, sample_euler
 from idlora_pl.method.tokens import (
     AVSequence,
     TextContext,
@@ -233,10 +234,14 @@ def sampler_errors(golden: Golden) -> dict[str, float]:
     return errors
 
 
-def _sample(model: LTX2, packed: dict[str, Tensor], terms: tuple, *, with_reference: bool = True) -> AVSequence:
-    prompt, negative = (
+def _texts(packed: dict[str, Tensor]) -> list[TextContext]:
+    return [
         TextContext(packed[f"in.video_context_{sign}"], packed[f"in.audio_context_{sign}"]) for sign in ("pos", "neg")
-    )
+    ]
+
+
+def _sample(model: LTX2, packed: dict[str, Tensor], terms: tuple, *, with_reference: bool = True) -> AVSequence:
+    prompt, negative = _texts(packed)
     video_clean = torch.arange(12)[None] < FIRST_FRAME_TOKENS
     first_frame = patchify_video(packed["in.first_frame_latent"])
     video = packed["in.noise_video"].clone()
@@ -255,13 +260,54 @@ def _sample(model: LTX2, packed: dict[str, Tensor], terms: tuple, *, with_refere
         return sample_euler(lambda av, sigma: guided(model, av, sigma, terms, negative), start, packed["in.sigmas"])
 
 
+def hq_errors(golden: Golden) -> dict[str, float]:
+    """Stage 1 of the two-stage HQ script: four res2s steps with projected text guidance and the noise it drew."""
+    model, packed = golden.model(), golden.tensors("hq_res2s_and_stage2")
+    prompt, negative = _texts(packed)
+    grids, audio = model.geometry, packed["hq.initial_audio"]
+    start = InContext(video_sees_reference=True, reference_sees_text=True).assemble(
+        Tokens(packed["hq.initial_video"], grids.video.positions(3, 2, 2), torch.arange(12)[None] < FIRST_FRAME_TOKENS),
+        Tokens(audio[:, N_REFERENCE:], grids.audio.positions(17), torch.zeros(1, 17, dtype=torch.bool)),
+        prompt,
+        audio[:, :N_REFERENCE],
+        grids.audio,
+    )
+    stored = [packed[f"hq.sde_noise.{turn:02d}"] for turn in range(16)]
+    drawn = sde_noise(start, [], "released")
+    errors = {"noise": max(difference(noise, next(drawn)) for noise in stored)}
+    terms = (TextGuidance(projected=True), IdentityGuidance(), ModalityGuidance())
+    with torch.no_grad():
+        end = sample_res2s(
+            lambda av, sigma: guided(model, av, sigma, terms, negative), start, packed["hq.sigmas"], iter(stored)
+        )
+    errors["video"] = difference(end.video.latents, packed["hq.final_video"])
+    return errors | {"audio": difference(end.audio.latents, packed["hq.final_audio"])}
+
+
+def noise_errors(golden: Golden) -> dict[str, float]:
+    """The start noise of the sampling run (seed 42), drawn anew in float32 on the CPU."""
+    packed = golden.tensors("sampler_4step")
+    video, audio = packed["in.noise_video"], packed["in.noise_audio"]
+    drawn = released_noise(42, video.shape[1], audio.shape[1], video.shape[2])
+    without = released_noise(42, video.shape[1], audio.shape[1] - N_REFERENCE, video.shape[2])
+    return {
+        "video": difference(drawn[0], video),
+        "audio": difference(drawn[1], audio),
+        "audio_without_reference": difference(without[1], packed["in.noise_audio_noref"]),
+    }
+
+
+CHECKS = {"forward": forward_errors, "train": train_errors, "noise": noise_errors, "sampler": sampler_errors}
+
+
 def main() -> None:
     """Print every error, by layout and check."""
     errors = {}
     for name in LAYOUTS:
         golden = Golden(name)
-        for check, run in (("forward", forward_errors), ("train", train_errors), ("sampler", sampler_errors)):
+        for check, run in CHECKS.items():
             errors |= {f"{name}.{check}.{key}": value for key, value in run(golden).items()}
+    errors |= {f"m23.hq.{key}": value for key, value in hq_errors(Golden("m23")).items()}
     print(json.dumps(errors, indent=1))
 
 

@@ -71,6 +71,22 @@ def test_four_guided_steps_agree_with_the_authors_pipeline(errors, layout, check
     assert errors[f"{layout}.sampler.{check}"] <= 1e-4
 
 
+@pytest.mark.parametrize("part", ["video", "audio"])
+def test_four_steps_of_the_hq_script_agree_with_the_authors_sampler(errors, part):
+    assert errors[f"m23.hq.{part}"] <= 1e-4
+
+
+# 0 on the CPU that the golden runs used; torch computes logarithm and cosine differently on others: 1e-6
+def test_the_released_noise_of_the_hq_script_is_drawn_again(errors):
+    assert errors["m23.hq.noise"] <= 1e-6
+
+
+@LAYOUTS
+@pytest.mark.parametrize("part", ["video", "audio", "audio_without_reference"])
+def test_the_released_start_noise_is_drawn_again(errors, layout, part):
+    assert errors[f"{layout}.noise.{part}"] <= 1e-6
+
+
 def test_sampling_noise_levels_equal_the_authors_schedule():
     golden = load_file(HERE / "golden" / "scheduler_sigmas.safetensors")
     compared = 0
