@@ -31,8 +31,8 @@ class Stage:
         perturbed_scale: Spatio-temporal guidance; 0 is off.
         perturbed_modalities: Whose self-attention that perturbs: "both" (the scripts' `stg_av`), "video" (`stg_v`) or
             "audio".
-        perturbed_block: The block that it perturbs; None takes the preset's, 29 for both full-size models. The
-            released HQ script has 28, which does not matter at its scale of 0.
+        perturbed_block: The block, or the blocks, that it perturbs; None takes the preset's, 29 for both full-size
+            models. The released HQ script has 28, which does not matter at its scale of 0.
         modality_scale: Modality guidance; 1 is off. 0 is the released scripts' way to turn it off, which adds the
             isolated twin with weight -1 (spec section 6.17).
         adapter_scale: Strength of the ID-LoRA; 0 is the base alone.
@@ -51,7 +51,7 @@ class Stage:
     identity_scale: float = 3.0
     perturbed_scale: float = 1.0
     perturbed_modalities: Modalities = "both"
-    perturbed_block: int | None = None
+    perturbed_block: int | tuple[int, ...] | None = None
     modality_scale: float = 3.0
     adapter_scale: float = 1.0
     distilled_scale: float = 0.0
@@ -84,10 +84,11 @@ class Stage:
     def guidance(self, stg_block: int) -> list[Guidance]:
         """Return the four guidance terms; those that are off cost nothing. `stg_block` is the preset's block."""
         block = stg_block if self.perturbed_block is None else self.perturbed_block
+        blocks = (block,) if isinstance(block, int) else tuple(block)
         return [
             TextGuidance(*self.text_scale),
             IdentityGuidance(self.identity_scale),
-            PerturbedGuidance(self.perturbed_scale, (block,), self.perturbed_modalities),
+            PerturbedGuidance(self.perturbed_scale, blocks, self.perturbed_modalities),
             ModalityGuidance(self.modality_scale),
         ]
 

@@ -72,8 +72,8 @@ def test_a_stage_runs_its_own_noise_levels_and_terms(make_sequence):
 
 
 def test_a_block_of_the_stage_goes_before_the_presets():
-    blocks = [stage.guidance(29)[2].blocks for stage in (Stage(), Stage(perturbed_block=28))]
-    assert blocks == [(29,), (28,)]
+    blocks = [Stage(perturbed_block=block).guidance(29)[2].blocks for block in (None, 28, (28, 29))]
+    assert blocks == [(29,), (28,), (28, 29)]
     assert Stage(perturbed_modalities="video").guidance(29)[2].modalities == "video"
 
 
