@@ -14,9 +14,11 @@ from typing import Self
 import torch
 
 from idlora_pl.clip_latents import decoded
-from idlora_pl.components import ClipCodecs, PromptEncoder, attach_adapter, load_components
+from idlora_pl.components import ClipCodecs, Components, PromptEncoder, attach_adapter, load_components
+from idlora_pl.ltx2.adapters import has_distilled, load_distilled, strengths
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.ltx2.transformer import LTX2
+from idlora_pl.ltx2.upsampler import LatentUpsampler, load_upsampler
 from idlora_pl.media import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import AVSequence
@@ -40,6 +42,7 @@ class IDLoRAPipeline:
         text: Prompt -> context.
         in_context: The recipe that the adapter was trained with.
         sampling: How to sample.
+        upsampler: For stages that enlarge what the one before made.
     """
 
     model: LTX2
@@ -47,10 +50,12 @@ class IDLoRAPipeline:
     text: PromptEncoder
     in_context: InContext = field(default_factory=InContext)
     sampling: Sampling = field(default_factory=Sampling)
+    upsampler: LatentUpsampler | None = None
 
     def __post_init__(self) -> None:
         """Refuse stages that need weights which are not there."""
-        refuse_missing_weights(self.sampling, self.model.preset.name, upsampler=False, distilled_lora=False)
+        given = {"upsampler": self.upsampler is not None, "distilled_lora": has_distilled(self.model)}
+        refuse_missing_weights(self.sampling, self.model.preset.name, **given)
 
     @classmethod
     def from_pretrained(
@@ -61,6 +66,8 @@ class IDLoRAPipeline:
         adapter: str | Path | None = None,
         in_context: InContext | None = None,
         sampling: Sampling | None = None,
+        upsampler: str | Path | None = None,
+        distilled_lora: str | Path | None = None,
         device: str = "cpu",
     ) -> Self:
         """Load a base model and an adapter; the in-context recipe is read from the adapter's metadata.
@@ -71,16 +78,39 @@ class IDLoRAPipeline:
             adapter: A safetensors file; None samples from the base alone.
             in_context: The recipe of an adapter that does not tell its own, such as the authors' files.
             sampling: None takes the released scripts' settings, for "nano" those of its clips.
+            upsampler: Latent upsampler; see `idlora_pl.ltx2.upsampler.LatentUpsampler.from_pretrained`.
+            distilled_lora: Distilled LoRA; see `idlora_pl.ltx2.adapters.load_distilled`.
             device: Where to run.
         """
-        parts = load_components(base, weights)
-        recipe = in_context or InContext()
+        sampling = sampling or default_sampling(base)
+        refuse_missing_weights(sampling, base, upsampler=bool(upsampler), distilled_lora=bool(distilled_lora))
+        parts, recipe = load_components(base, weights), in_context or InContext()
         if adapter is not None:
             recipe = attach_adapter(parts.model, adapter, in_context)
-        for part in (parts.model, parts.codecs, parts.text):
+        parts.model.to(device).eval()
+        return cls.assembled(parts, recipe, sampling, upsampler=upsampler, distilled_lora=distilled_lora)
+
+    @classmethod
+    def assembled(
+        cls, parts: Components, in_context: InContext, sampling: Sampling, *, upsampler: File, distilled_lora: File
+    ) -> Self:
+        """Build from loaded parts, on the model's device, and load what refining stages need beside them.
+
+        Args:
+            parts: The transformer, with or without an adapter; codecs; text encoder.
+            in_context: The recipe that the adapter was trained with.
+            sampling: How to sample.
+            upsampler: Latent upsampler, or None.
+            distilled_lora: Distilled LoRA, or None; it is frozen and has no strength outside its stages.
+        """
+        device = next(parts.model.parameters()).device
+        for part in (parts.codecs, parts.text):
             if isinstance(part, torch.nn.Module):
                 part.to(device)
-        return cls(parts.model.eval(), parts.codecs, parts.text, recipe, sampling or default_sampling(base))
+        if distilled_lora is not None:
+            load_distilled(parts.model, distilled_lora)
+        network = None if upsampler is None else load_upsampler(upsampler, parts.codecs).to(device)
+        return cls(parts.model, parts.codecs, parts.text, in_context, sampling, network)
 
     def __call__(self, prompt: str, *, face: File = None, voice: File = None, seed: int | None = None) -> Clip:
         """Generate one clip from files: see `request` and `generate`."""
@@ -119,8 +149,9 @@ class IDLoRAPipeline:
             if index:
                 av = starts.refined(av, index)
             report = None if on_step is None else partial(_report, on_step, done, total)
-            block = self.model.preset.stg_block
-            av = sample_stage(self.model, av, stage, stg_block=block, negative=negative, on_step=report)
+            block, scales = self.model.preset.stg_block, (stage.adapter_scale, stage.distilled_scale)
+            with strengths(self.model, adapter=scales[0], distilled=scales[1]):
+                av = sample_stage(self.model, av, stage, stg_block=block, negative=negative, on_step=report)
             done += stage.n_steps
         return av
 
@@ -134,7 +165,7 @@ class IDLoRAPipeline:
         return self._starts(requests).first()
 
     def _starts(self, requests: Sequence[Request]) -> Starts:
-        return Starts(self.model, self.codecs, self.text, self.in_context, self.sampling, requests)
+        return Starts(self.model, self.codecs, self.text, self.in_context, self.sampling, self.upsampler, requests)
 
     @torch.no_grad()
     def _decode(self, av: AVSequence) -> list[Clip]:

@@ -47,6 +47,8 @@ def refuse_missing_weights(sampling: Sampling, base: str, *, upsampler: bool, di
     Raises:
         ValueError: If a stage enlarges without an upsampler, or wants the distilled LoRA without one.
     """
+    if upsampler and base == "nano":
+        raise ValueError("the nano world has no upsampler; leave upsampler out")
     for index, stage in enumerate(sampling.stages):
         place = f"sampling.then[{index - 1}]" if index else "sampling"
         if stage.upscale > 1 and base == "nano":

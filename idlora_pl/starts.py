@@ -16,6 +16,7 @@ from idlora_pl.clip_latents import first_frames, voices
 from idlora_pl.components import ClipCodecs, PromptEncoder
 from idlora_pl.draws import Draws
 from idlora_pl.ltx2.transformer import LTX2
+from idlora_pl.ltx2.upsampler import LatentUpsampler
 from idlora_pl.method.clip_tokens import audio_tokens, video_tokens
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import AVSequence, TextContext, unpatchify_video
@@ -40,6 +41,7 @@ class Starts:
         text: Prompt -> context.
         in_context: The recipe that the adapter was trained with.
         sampling: How to sample.
+        upsampler: For stages that enlarge.
         requests: B requests which all have a face or all have none, and voices of one length or none.
     """
 
@@ -48,6 +50,7 @@ class Starts:
     text: PromptEncoder
     in_context: InContext
     sampling: Sampling
+    upsampler: LatentUpsampler | None
     requests: Sequence[Request]
 
     def __post_init__(self) -> None:
@@ -77,6 +80,9 @@ class Starts:
         """Build the start of a later stage from the end of the one before."""
         stage = self.sampling.stages[index]
         video = unpatchify_video(done.video.latents, self._grid(index - 1))
+        if stage.upscale > 1:
+            assert self.upsampler is not None  # the pipeline has refused such a stage without one
+            video = self.upsampler(video)
         noise, sound = self._noise(index, 0 if stage.frozen_audio else done.audio.n_reference)
         return refined_start(
             done,

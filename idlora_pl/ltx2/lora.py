@@ -66,7 +66,7 @@ def detach_lora(model: LTX2) -> None:
 def attached_lora(model: LTX2) -> LoRA | None:
     """The size and place of the model's adapter, or None when it has none."""
     configs = getattr(model.transformer, "peft_config", None)
-    if not configs:
+    if not configs or _ADAPTER not in configs:
         return None
     config = configs[_ADAPTER]
     return LoRA(config.r, float(config.lora_alpha), tuple(sorted(config.target_modules)))
