@@ -139,6 +139,9 @@ class Sampling(Stage):
                 f"the first stage has nothing to refine; got sampling.upscale {self.upscale}, sampling.frozen_audio "
                 f"{self.frozen_audio}: set them in a stage of sampling.then"
             )
+        frozen = [stage.frozen_audio for stage in self.then]
+        if sorted(frozen) != frozen:
+            raise ValueError("sampling.then: a stage after frozen_audio cannot move the sound; freeze it there, too")
         for name, kind in {"noise": NoiseOrder, "recipe": Recipe}.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"sampling.{name} must be {' or '.join(get_args(kind))}; got {getattr(self, name)!r}")

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from safetensors.torch import save_file
 
 import idlora_pl
+from idlora_pl.ltx2.codecs import Codecs
+from idlora_pl.ltx2.upsampler import LatentUpsampler
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.positions import Geometry
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
@@ -88,3 +91,17 @@ def nano_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nano_prompt() -> str:
     """A prompt that the nano world can say."""
     return "[VISUAL]: A person talks. [SPEECH]: aa ee oo er [SOUNDS]: steady rain in the background"
+
+
+@pytest.fixture(scope="session")
+def refining_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny random upsampler and a tiny random distilled LoRA of the smoke base, as paths by option."""
+    folder = tmp_path_factory.mktemp("refining")
+    LatentUpsampler.from_preset(Codecs.from_preset("smoke")).save_pretrained(folder / "latent_upsampler")
+    random = torch.Generator().manual_seed(3)
+    state = {}
+    for name, inputs, outputs, rank in (("patchify_proj", 128, 32, 3), ("transformer_blocks.1.attn1.to_q", 32, 32, 2)):
+        state[f"diffusion_model.{name}.lora_A.weight"] = torch.randn(rank, inputs, generator=random)
+        state[f"diffusion_model.{name}.lora_B.weight"] = torch.randn(outputs, rank, generator=random)
+    save_file(state, folder / "distilled.safetensors")
+    return {"upsampler": folder / "latent_upsampler", "distilled_lora": folder / "distilled.safetensors"}

@@ -149,6 +149,7 @@ def test_stages_that_cannot_be_sampled_are_refused(setting, message):
     [
         ({"upscale": 2}, "the first stage has nothing to refine; got sampling.upscale 2"),
         ({"frozen_audio": True}, "sampling.frozen_audio True: set them in a stage of sampling.then"),
+        ({"then": (Stage(frozen_audio=True), Stage())}, "a stage after frozen_audio cannot move the sound"),
         ({"noise": "white"}, "sampling.noise must be independent or released; got 'white'"),
         ({"recipe": "paper"}, "sampling.recipe must be trained or released; got 'paper'"),
     ],
