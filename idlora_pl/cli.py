@@ -1,4 +1,4 @@
-"""The `idlora` command: Lightning's fit, validate, test and predict, and the tools score and table."""
+"""The `idlora` command: Lightning's fit, validate, test and predict, and the tools of `idlora_pl.tools`."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 """Of the released configs where they say something; the rest is what a long run on one device wants."""
 
 DESCRIPTION = (
-    "Train ID-LoRA, sample with it, score and tabulate. Two tools have a --help of their own: `idlora score` "
-    "(a folder of clips) and `idlora table` (a scores.jsonl)."
+    "Train ID-LoRA, sample with it, score and tabulate. The tools have a --help of their own: `idlora adapter` "
+    "(an adapter file), `idlora score` (a folder of clips) and `idlora table` (a scores.jsonl)."
 )
 
 WANDB = ("api.wandb.ai", 443)

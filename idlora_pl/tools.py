@@ -1,4 +1,4 @@
-"""The subcommands of `idlora` that need no trainer: score and table."""
+"""The subcommands of `idlora` that need no trainer: adapter, score and table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from idlora_pl.adapter_tool import adapter
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.report import append_scores, read_scores, read_table, to_rich, write_report
@@ -60,4 +61,4 @@ def score(arguments: list[str]) -> None:
     Console().print(f"{options.row}: {len(left)} clips scored, {len(done)} were scored before")
 
 
-TOOLS: dict[str, Callable[[list[str]], None]] = {"score": score, "table": table}
+TOOLS: dict[str, Callable[[list[str]], None]] = {"adapter": adapter, "score": score, "table": table}

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from idlora_pl.files import replacing
 from idlora_pl.ltx2.adapter_format import PREFIXES, Adapter, AdapterStyle, LoRA, plain_names, targets_of
-from idlora_pl.ltx2.adapter_metadata import FOLDED, PEFT_ENTRY, peft_config, peft_entry, size_entries
+from idlora_pl.ltx2.adapter_metadata import (
+    AI_LABEL,
+    FOLDED,
+    PEFT_ENTRY,
+    UNKNOWN_CONSENT,
+    peft_config,
+    peft_entry,
+    size_entries,
+)
 from idlora_pl.ltx2.differences import listed
 
 DIFFUSERS_NAME = "pytorch_lora_weights.safetensors"
@@ -60,14 +68,16 @@ def _adapter(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, s
     alpha = _agreed(told, rank)
     if metadata.get("alpha_in_weights") == FOLDED:
         state = _scaled(state, dict.fromkeys(_linears(state), rank / alpha))
-    return Adapter(state, LoRA(rank, alpha, targets_of(state)), metadata)
+    prefixes = sorted({name.split("transformer_blocks.")[0] for name in tensors})
+    return Adapter(state, LoRA(rank, alpha, targets_of(state)), metadata, tuple(prefixes))
 
 
 def write_adapter(path: str | Path, adapter: Adapter, *, style: AdapterStyle = "comfyui") -> Path:
     """Write an adapter to one file; a file of that name is replaced only when the new one is complete.
 
     ComfyUI and the authors' code read no alpha, so in their style alpha / rank is multiplied into lora_B; for a
-    power of two that is exact, and `read_adapter` takes it out again. Diffusers takes alpha from the header.
+    power of two that is exact, and `read_adapter` takes it out again. Diffusers takes alpha from the header. A file
+    that says nothing about consent and AI gets `consent` "unknown" and our `ai_label`.
 
     Args:
         path: the file; without the suffix .safetensors, and in diffusers' style, the folder for
@@ -90,7 +100,8 @@ def write_adapter(path: str | Path, adapter: Adapter, *, style: AdapterStyle = "
     if folded:
         state = _scaled(state, dict.fromkeys(adapter.linears, adapter.lora.scale))
     kept = {key: value for key, value in adapter.metadata.items() if key not in (PEFT_ENTRY, "alpha_in_weights")}
-    header = kept | size_entries(adapter.lora) | peft_entry(adapter.lora, style) | {"format": "pt"}
+    header = {"consent": UNKNOWN_CONSENT, "ai_label": AI_LABEL, **kept, **size_entries(adapter.lora), "format": "pt"}
+    header |= peft_entry(adapter.lora, style)
     header |= {"alpha_in_weights": FOLDED if folded else "separate"}
     tensors = {PREFIXES[style] + name: weight.detach().cpu().contiguous() for name, weight in state.items()}
     with replacing(path) as partial:

@@ -64,11 +64,13 @@ class Adapter:
         state: `transformer_blocks.<i>.<linear>.lora_A.weight` (rank, in) and `.lora_B.weight` (out, rank).
         lora: its size; alpha is never None here.
         metadata: header entries of the file; files of other programs may have none.
+        prefixes: what stood before the names in the file.
     """
 
     state: Mapping[str, Tensor]
     lora: LoRA
     metadata: Mapping[str, str]
+    prefixes: tuple[str, ...] = ()
 
     @property
     def linears(self) -> list[str]:

@@ -55,6 +55,9 @@ def test_models_and_their_adapters_have_the_published_sizes(name, base, added):
     assert sum(weight.numel() for weight in model.parameters()) == base
     if added:
         assert attach_lora(model, rank=128) == added
+        state = lora_state_dict(model)
+        assert len(state) == 1728
+        assert sum(weight.numel() for weight in state.values()) == added
 
 
 def test_the_paper_trains_eighteen_linears_per_block(smoke_ltx2):
