@@ -36,7 +36,7 @@ def smoke_ltx2() -> "idlora_pl.LTX2":
         return idlora_pl.LTX2.from_preset("smoke").requires_grad_(False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_sequence() -> Callable[..., AVSequence]:
     """Build a noisy sequence for the smoke model: 2x2x2 video tokens, 6 audio tokens, 5 text tokens."""
 
