@@ -5,12 +5,18 @@ Letters: B clips, N tokens, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from idlora_pl.sampling import NoiseOrder
+from idlora_pl.method.res2s import sde_noise
+from idlora_pl.method.sampler import NoiseSource
+from idlora_pl.method.tokens import AVSequence
+
+# Seeds of the fresh noise of two stages lie this far apart. torch's CPU generator takes 32 bits of a seed, of which
+# `sde_noise` needs one for the modality and one for its own half; so seeds below 2^29 meet in no three stages.
+_STAGE_STRIDE = 2**29
 
 
 class Draws:
@@ -24,6 +30,8 @@ class Draws:
         device: Where the clips are sampled.
         dtype: Dtype in which the released order draws: that of the model's weights.
 
+    The start of a first stage is that of `noise_tokens` and `released_noise`.
+
     Example:
         >>> draws = Draws([1, 2], "independent")
         >>> video, audio = draws.stage((8, 128), (6, 128))
@@ -34,11 +42,12 @@ class Draws:
     def __init__(
         self,
         seeds: Sequence[int],
-        order: NoiseOrder,
+        order: NoiseSource,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        self._order, self._seeds, self._n_fresh = order, list(seeds), 0
         self._released, self._device = order == "released", torch.device(device)
         self._dtype = dtype if self._released else torch.float32
         self._generators = [self._pair(seed) for seed in seeds]
@@ -66,6 +75,16 @@ class Draws:
             pictures.append(self._normal(video, for_video))
             sounds.append(self._normal((skipped + audio[0], audio[1]), for_audio)[skipped:])
         return torch.stack(pictures).to(self._device).float(), torch.stack(sounds).to(self._device).float()
+
+    def fresh(self, av: AVSequence) -> Iterator[Tensor]:
+        """Return the fresh noise of one stage of "res2s", other noise in every stage; see `sde_noise`.
+
+        Args:
+            av: What the stage starts from. The released order restarts at its constant seeds in every stage.
+        """
+        seeds = [seed + self._n_fresh * _STAGE_STRIDE for seed in self._seeds]
+        self._n_fresh += 1
+        return sde_noise(av, seeds, self._order)
 
     def _normal(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
         return torch.randn(shape, generator=generator, device=generator.device, dtype=self._dtype)

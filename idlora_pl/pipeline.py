@@ -149,9 +149,16 @@ class IDLoRAPipeline:
             if index:
                 av = starts.refined(av, index)
             report = None if on_step is None else partial(_report, on_step, done, total)
-            block, scales = self.model.preset.stg_block, (stage.adapter_scale, stage.distilled_scale)
-            with strengths(self.model, adapter=scales[0], distilled=scales[1]):
-                av = sample_stage(self.model, av, stage, stg_block=block, negative=negative, on_step=report)
+            with strengths(self.model, adapter=stage.adapter_scale, distilled=stage.distilled_scale):
+                av = sample_stage(
+                    self.model,
+                    av,
+                    stage,
+                    stg_block=self.model.preset.stg_block,
+                    negative=negative,
+                    draw=starts.fresh(av),
+                    on_step=report,
+                )
             done += stage.n_steps
         return av
 

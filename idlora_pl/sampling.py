@@ -10,10 +10,11 @@ from typing import Literal, get_args
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.method.guidance import Guidance, IdentityGuidance, ModalityGuidance, PerturbedGuidance, TextGuidance
 from idlora_pl.method.perturbation import Modalities
+from idlora_pl.method.sampler import NoiseSource
 
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
 
-NoiseOrder = Literal["independent", "released"]
+Sampler = Literal["euler", "res2s"]
 Recipe = Literal["trained", "released"]
 
 
@@ -24,9 +25,12 @@ class Stage:
     Attributes:
         steps: Steps of the sampler.
         sigmas: Falling noise levels in [0, 1]; they replace `steps` and `shift_tokens`. None takes the schedule.
+        sampler: "euler", or the HQ script's "res2s": two evaluations a step, and part of the noise is drawn anew.
         shift_tokens: Video tokens that set the schedule's shift; None takes the clip's own number. The released
             one-stage and two-stage scripts use 4096 at every size.
         text_scale: Text guidance of (video, audio); 1 is off.
+        projected_text: Whether text guidance scales the twin to the base's projection onto it (CFG-star). The HQ
+            script calls that rescaling and takes a scale for it, which only switches it on (spec section 6.26).
         identity_scale: Identity guidance of the audio; 0 is off.
         perturbed_scale: Spatio-temporal guidance; 0 is off.
         perturbed_modalities: Whose self-attention that perturbs: "both" (the scripts' `stg_av`), "video" (`stg_v`) or
@@ -46,8 +50,10 @@ class Stage:
 
     steps: int = 30
     sigmas: tuple[float, ...] | None = None
+    sampler: Sampler = "euler"
     shift_tokens: int | None = 4096
     text_scale: tuple[float, float] = (3.0, 7.0)
+    projected_text: bool = False
     identity_scale: float = 3.0
     perturbed_scale: float = 1.0
     perturbed_modalities: Modalities = "both"
@@ -68,6 +74,8 @@ class Stage:
                 raise ValueError(
                     f"sampling.sigmas must be two or more noise levels that fall inside [0, 1]; got {self.sigmas}"
                 )
+        if self.sampler not in get_args(Sampler):
+            raise ValueError(f"sampling.sampler must be {' or '.join(get_args(Sampler))}; got {self.sampler!r}")
         if self.upscale not in (1, 2):
             raise ValueError(f"sampling.then.upscale must be 1 or 2, the upsampler's factor; got {self.upscale}")
 
@@ -86,7 +94,7 @@ class Stage:
         block = stg_block if self.perturbed_block is None else self.perturbed_block
         blocks = (block,) if isinstance(block, int) else tuple(block)
         return [
-            TextGuidance(*self.text_scale),
+            TextGuidance(*self.text_scale, self.projected_text),
             IdentityGuidance(self.identity_scale),
             PerturbedGuidance(self.perturbed_scale, blocks, self.perturbed_modalities),
             ModalityGuidance(self.modality_scale),
@@ -107,7 +115,8 @@ class Sampling(Stage):
         seed: Clip i of a prompt file uses seed + i, if its entry has no seed of its own.
         noise: "independent" draws video and audio of a clip from two generators, so that the sound's noise does not
             depend on the picture's size. "released" is the scripts' order: one generator a clip, video first, then
-            [reference | target] audio, so that the noise of the sound depends on the voice's length.
+            [reference | target] audio, so that the noise of the sound depends on the voice's length; the fresh
+            noise of "res2s" is then the same for every clip.
         recipe: "trained" assembles the sequence as the adapter was trained. "released" does it as the released
             scripts do whatever the adapter says: the video sees the reference, the reference sees the text, and
             positions are "mixed" (spec sections 0.5 and 2.2).
@@ -124,7 +133,7 @@ class Sampling(Stage):
     with_reference: bool = True
     batch_size: int = 1
     seed: int = 42
-    noise: NoiseOrder = "independent"
+    noise: NoiseSource = "independent"
     recipe: Recipe = "trained"
     then: tuple[Stage, ...] = ()
 
@@ -142,7 +151,7 @@ class Sampling(Stage):
         frozen = [stage.frozen_audio for stage in self.then]
         if sorted(frozen) != frozen:
             raise ValueError("sampling.then: a stage after frozen_audio cannot move the sound; freeze it there, too")
-        for name, kind in {"noise": NoiseOrder, "recipe": Recipe}.items():
+        for name, kind in {"noise": NoiseSource, "recipe": Recipe}.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"sampling.{name} must be {' or '.join(get_args(kind))}; got {getattr(self, name)!r}")
 

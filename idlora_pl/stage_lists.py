@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from idlora_pl.ltx2.schedule import STAGE_2_SIGMAS
 from idlora_pl.sampling import Sampling, Stage
 
-StageList = Literal["one_stage", "two_stage"]
+StageList = Literal["one_stage", "two_stage", "two_stage_hq"]
 
 REFINING = Stage(
     sigmas=STAGE_2_SIGMAS, text_scale=(1.0, 1.0), identity_scale=0.0, perturbed_scale=0.0, modality_scale=1.0,
@@ -16,23 +16,34 @@ REFINING = Stage(
 )  # fmt: skip
 """Second stage of the released two-stage scripts (spec section 4.5)."""
 
+_HQ = {
+    "steps": 15, "sampler": "res2s", "shift_tokens": None, "projected_text": True, "identity_scale": 3.0,
+    "perturbed_scale": 0.0, "modality_scale": 3.0, "distilled_scale": 0.25,
+}  # fmt: skip
+"""First stage of the released HQ script, where it differs from the one-stage script (spec section 4.6)."""
+
 
 def with_stages(name: StageList, sampling: Sampling | None = None) -> Sampling:
     """Return sampling settings with the stages of a released script.
 
     Args:
-        name: "one_stage", or "two_stage" (needs an upsampler and a distilled LoRA; the clip has twice the size).
-        sampling: Where sizes, scales and everything else come from; None takes the released scripts' values.
+        name: "one_stage", "two_stage" or "two_stage_hq". Two stages need an upsampler and a distilled LoRA, and the
+            clip has twice the size. "two_stage_hq" (LTX-2.3) samples both stages with res2s and also sets steps,
+            shift, projected text guidance and the scales of the first one (spec section 4.6).
+        sampling: Where sizes, the other scales and everything else come from; None takes the released scripts'.
 
     Example:
         >>> with_stages("two_stage").size()
         (1024, 1024)
     """
-    sampling = sampling or Sampling()
-    lists: dict[StageList, tuple[Stage, ...]] = {"one_stage": (), "two_stage": (REFINING,)}
+    lists: dict[StageList, dict[str, Any]] = {
+        "one_stage": {"then": ()},
+        "two_stage": {"then": (REFINING,)},
+        "two_stage_hq": {**_HQ, "then": (replace(REFINING, sampler="res2s", distilled_scale=0.5),)},
+    }
     if name not in lists:
         raise ValueError(f"stages must be one of {', '.join(lists)}; got {name!r}")
-    return replace(sampling, then=lists[name])
+    return replace(sampling or Sampling(), **lists[name])
 
 
 def refuse_missing_weights(sampling: Sampling, base: str, *, upsampler: bool, distilled_lora: bool) -> None:

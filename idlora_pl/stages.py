@@ -5,7 +5,7 @@ Letters: B clips, N tokens, C channels, F H W the video latent grid, T audio tok
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -16,6 +16,7 @@ from idlora_pl.method.clip_tokens import video_tokens
 from idlora_pl.method.flow import x_sigma
 from idlora_pl.method.guidance import Velocities, VelocityField, guided
 from idlora_pl.method.positions import VideoGrid
+from idlora_pl.method.res2s import sample_res2s
 from idlora_pl.method.sampler import sample_euler
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens, patchify_video
 from idlora_pl.sampling import Stage
@@ -36,9 +37,10 @@ def sample_stage(
     stg_block: int,
     negative: TextContext | None = None,
     sigmas: Tensor | None = None,
+    draw: Iterator[Tensor] | None = None,
     on_step: Callable[[int, AVSequence], None] | None = None,
 ) -> AVSequence:
-    """Run one stage: guided steps of its sampler over its noise levels (spec sections 4.3 and 4.4).
+    """Run one stage: guided steps of its sampler over its noise levels (spec sections 4.3, 4.4 and 4.6).
 
     Args:
         velocity: The model, or anything with its interface.
@@ -47,6 +49,7 @@ def sample_stage(
         stg_block: The block that spatio-temporal guidance perturbs, `Preset.stg_block`.
         negative: Context (B) of the negative prompt; needed when `stage.needs_negative`.
         sigmas: Other noise levels (S + 1,) than the stage's.
+        draw: Fresh noise for "res2s", see `sample_res2s`; None adds none. Euler steps take none.
         on_step: Called with the step's number and the sequence after each step.
 
     Returns:
@@ -58,6 +61,8 @@ def sample_stage(
     def field(av: AVSequence, sigma: Tensor) -> Velocities:
         return guided(velocity, av, sigma, terms, negative)
 
+    if stage.sampler == "res2s":
+        return sample_res2s(field, start, levels, draw, on_step)
     return sample_euler(field, start, levels, on_step)
 
 

@@ -6,7 +6,7 @@ Letters: B clips, N tokens, C channels, F H W the video latent grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,6 +93,10 @@ class Starts:
             first_frame=self._faces(index),
             audio_noise=None if stage.frozen_audio else sound,
         )
+
+    def fresh(self, av: AVSequence) -> Iterator[Tensor]:
+        """Return the fresh noise of the stage that starts from `av`; only "res2s" takes any."""
+        return self._draws.fresh(av)
 
     def negative(self) -> TextContext | None:
         """Return the context (B) of the negative prompt, when a stage reads it."""

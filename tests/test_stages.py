@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from idlora_pl.draws import Draws
 from idlora_pl.method.guidance import TextGuidance
 from idlora_pl.method.positions import VideoGrid
-from idlora_pl.method.sampler import noise_tokens
+from idlora_pl.method.sampler import noise_tokens, released_noise
 from idlora_pl.method.tokens import patchify_video
 from idlora_pl.sampling import Sampling, Stage
 from idlora_pl.stage_lists import REFINING, with_stages
@@ -113,6 +113,45 @@ def test_released_noise_is_one_stream_in_the_scripts_order():
     assert torch.equal(second[1][0], drawn[3])
 
 
+@given(st.integers(0, 2**31))
+def test_released_noise_starts_like_that_of_one_sample(seed):
+    video, audio = Draws([seed], "released").stage((4, 16), (3, 16), n_reference=2)
+    expected = released_noise(seed, 4, 5, 16)
+    assert torch.equal(video, expected[0])
+    assert torch.equal(audio, expected[1][:, 2:])
+
+
+def test_fresh_noise_differs_between_stages_and_clips_and_not_with_the_batch(make_sequence):
+    draws, alone = Draws([7, 8], "independent"), Draws([8], "independent")
+    first, second = next(draws.fresh(make_sequence(batch=2))), next(draws.fresh(make_sequence(batch=2)))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first[0], first[1])
+    assert torch.equal(first[1:], next(alone.fresh(make_sequence())))
+    assert torch.equal(second[1:], next(alone.fresh(make_sequence())))
+
+
+def test_a_res2s_stage_makes_two_evaluations_a_step_and_a_last_one(make_sequence):
+    levels = []
+
+    def field(av, sigma):
+        levels.append(float(sigma))
+        return torch.zeros_like(av.video.latents), torch.zeros_like(av.audio.target().latents)
+
+    stage = replace(REFINING, sampler="res2s")
+    sample_stage(field, make_sequence(), stage, stg_block=1)
+    assert len(levels) == 2 * stage.n_steps + 1
+    assert levels[::2] == pytest.approx([0.909375, 0.725, 0.421875, 0.0011])
+
+
+def test_the_hq_list_is_that_of_the_released_script():
+    made = with_stages("two_stage_hq")
+    refining = made.then[0]
+    assert (made.steps, made.sampler, made.shift_tokens, made.distilled_scale) == (15, "res2s", None, 0.25)
+    assert made.guidance(29)[0] == TextGuidance(3.0, 7.0, projected=True)
+    assert [made.identity_scale, made.perturbed_scale, made.modality_scale] == [3, 0, 3]
+    assert refining == replace(REFINING, sampler="res2s", distilled_scale=0.5)
+
+
 def test_noise_of_two_stages_differs():
     draws = Draws([7], "independent")
     assert not torch.equal(draws.stage((4, 16), (3, 16))[0], draws.stage((4, 16), (3, 16))[0])
@@ -136,6 +175,7 @@ def test_the_two_stage_list_is_that_of_the_released_script():
         ({"sigmas": (1.5, 0.0)}, r"inside \[0, 1\]"),
         ({"sigmas": (0.5, -0.1)}, r"inside \[0, 1\]"),
         ({"steps": 1}, "sampling.steps must be at least 2; got 1"),
+        ({"sampler": "heun"}, "sampling.sampler must be euler or res2s; got 'heun'"),
         ({"upscale": 3}, "sampling.then.upscale must be 1 or 2, the upsampler's factor; got 3"),
     ],
 )

@@ -19,7 +19,7 @@ from idlora_pl.training.module import IDLoRA
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "[VISUAL]: A person talks. [SPEECH]: aa ee oo er [SOUNDS]: steady rain in the background"
-LISTS = ["two_stage"]
+LISTS = ["two_stage", "two_stage_hq"]
 SMOKE = replace(default_sampling("smoke"), steps=2)
 
 
@@ -92,7 +92,7 @@ def test_a_stage_that_does_not_freeze_the_sound_refines_it(two_stage):
 
 @pytest.mark.parametrize("name", LISTS)
 def test_a_batch_has_the_latents_that_single_requests_have(two_stage, name):
-    pipeline = replace(two_stage, sampling=with_stages(name, two_stage.sampling))
+    pipeline = replace(two_stage, sampling=replace(with_stages(name, two_stage.sampling), steps=2))
     requests = [a_request(1), a_request(2)]
     together = pipeline.sample(requests)
     for index, one in enumerate(requests):
@@ -100,6 +100,19 @@ def test_a_batch_has_the_latents_that_single_requests_have(two_stage, name):
         # float32 matrix products differ by rounding with the batch size
         assert torch.allclose(together.video.latents[index], alone.video.latents[0], atol=1e-4)
         assert torch.allclose(together.audio.latents[index], alone.audio.latents[0], atol=1e-4)
+
+
+def test_fresh_noise_depends_on_the_seed_of_the_clip_unless_it_is_the_released(two_stage):
+    def change(noise):
+        """How far two seeds are apart after one more round of noise in the same start."""
+        set_up = replace(with_stages("two_stage_hq", two_stage.sampling), steps=2, noise=noise, then=())
+        pipeline = replace(two_stage, sampling=set_up)
+        starts = [pipeline._starts([a_request(seed, size=64)]) for seed in (1, 2)]
+        drawn = [next(one.fresh(one.first())) for one in starts]
+        return (drawn[0] - drawn[1]).abs().max()
+
+    assert change("independent") > 1
+    assert change("released") == 0
 
 
 def test_one_stage_with_refining_weights_is_one_stage_without_bit_for_bit(one_stage, two_stage):

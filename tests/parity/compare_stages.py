@@ -18,8 +18,8 @@ from idlora_pl.method.flow import x0_from_velocity
 from idlora_pl.method.guidance import guided
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import AVSequence, TextContext, patchify_audio, patchify_video
-from idlora_pl.sampling import Stage
-from idlora_pl.stage_lists import REFINING
+from idlora_pl.sampling import Sampling, Stage
+from idlora_pl.stage_lists import REFINING, with_stages
 from idlora_pl.stages import refined_start, sample_stage, stage_sigmas
 from tests.parity.compare import LAYOUTS, Golden, difference
 
@@ -118,6 +118,20 @@ def second_stage_errors(golden: Golden) -> dict[str, float]:
     }
 
 
+def hq_errors(golden: Golden) -> dict[str, float]:
+    """The first stage of the HQ script with the noise that it drew, and with ours in its order."""
+    model, packed = golden.model(), golden.tensors("hq_res2s_and_stage2")
+    start, stage = first_start(model, packed), with_stages("two_stage_hq", Sampling(n_frames=17, height=64, width=64))
+    stored = (packed[f"hq.sde_noise.{turn:02d}"] for turn in range(16))
+    errors = _both("hq.start", start, packed["hq.initial_video"], packed["hq.initial_audio"])
+    errors["hq.sigmas"] = difference(stage_sigmas(replace(stage, steps=4), 12), packed["hq.sigmas"])
+    for name, draw in {"stored": stored, "drawn": Draws([42], "released").fresh(start)}.items():
+        options = {"stg_block": 1, "negative": text(packed, "neg"), "sigmas": packed["hq.sigmas"], "draw": draw}
+        end = sample_stage(model, start, stage, **options)
+        errors |= _both(f"hq.{name}", end, packed["hq.final_video"], packed["hq.final_audio"])
+    return errors
+
+
 def _both(name: str, av: AVSequence, video: Tensor, audio: Tensor) -> dict[str, float]:
     return {
         f"{name}.video": difference(av.video.latents, video),
@@ -132,7 +146,7 @@ def main() -> None:
         for name in LAYOUTS:
             found = first_stage_errors(Golden(name))
             if name == "m23":
-                found |= second_stage_errors(Golden(name))
+                found |= second_stage_errors(Golden(name)) | hq_errors(Golden(name))
             errors |= {f"{name}.{key}": value for key, value in found.items()}
     print(json.dumps(errors, indent=1))
 

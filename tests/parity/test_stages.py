@@ -29,10 +29,19 @@ def errors():
     return json.loads(finished.stdout)
 
 
+# 0 on the CPU that the golden runs used; torch computes logarithm and cosine differently on others
 @LAYOUTS
 @PARTS
-def test_the_released_order_of_noise_gives_the_authors_start_bit_for_bit(errors, layout, part):
-    assert errors[f"{layout}.start.{part}"] == 0
+def test_the_released_order_of_noise_gives_the_authors_start(errors, layout, part):
+    assert errors[f"{layout}.start.{part}"] <= 1e-6
+
+
+@PARTS
+@pytest.mark.parametrize("noise", ["stored", "drawn"])
+def test_the_first_hq_stage_ends_where_the_authors_does(errors, part, noise):
+    assert errors["m23.hq.sigmas"] <= 1e-6
+    assert errors[f"m23.hq.start.{part}"] <= 1e-6
+    assert errors[f"m23.hq.{noise}.{part}"] <= 1e-4
 
 
 @LAYOUTS
