@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from idlora_pl.cli import main
+from idlora_pl.ltx2.lora import LoRA, lora_state_dict
 from idlora_pl.media import read_clip, write_audio, write_image
 from idlora_pl.pipeline import IDLoRAPipeline
 from idlora_pl.request import Request
@@ -139,6 +140,29 @@ def test_positions_of_the_second_stage_have_the_precision_of_the_first(two_stage
 def test_a_face_of_the_first_stages_size_is_refused(two_stage):
     with pytest.raises(ValueError, match="face has 64x64 pixels, sampling is set to 128x128"):
         two_stage.generate([a_request(1, size=64)])
+
+
+def test_sampling_two_stages_in_between_changes_nothing_that_is_trained_or_kept(refining_weights):
+    weights = {name: str(path) for name, path in refining_weights.items()}
+    module = IDLoRA(base="smoke", lora=LoRA(rank=2), sampling=with_stages("two_stage", SMOKE), **weights)
+    trainable = [name for name, weight in module.named_parameters() if weight.requires_grad]
+    kept = lora_state_dict(module.model)
+    module.pipeline.sample([a_request(1)])
+    assert [name for name, weight in module.named_parameters() if weight.requires_grad] == trainable
+    again = lora_state_dict(module.model)
+    assert kept.keys() == again.keys()
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("noise", ["independent", "released"])
+def test_the_hq_stages_run_in_the_dtype_of_the_weights(refining_weights, dtype, noise):
+    set_up = replace(with_stages("two_stage_hq", SMOKE), steps=2, noise=noise, recipe="released")
+    pipeline = IDLoRAPipeline.from_pretrained("smoke", sampling=set_up, **refining_weights)
+    pipeline.model.to(dtype)
+    made = pipeline.sample([a_request(1)])
+    assert made.video.latents.dtype == made.audio.latents.dtype == torch.float32
+    assert torch.isfinite(made.video.latents).all()
 
 
 @pytest.mark.parametrize("make", [IDLoRA, IDLoRAPipeline.from_pretrained])

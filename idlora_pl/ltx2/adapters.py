@@ -46,8 +46,7 @@ def load_distilled(model: LTX2, path: str | Path) -> None:
         raise ValueError(f"{path}: the model carries a distilled LoRA already; build it anew for another one")
     state = _read(path)
     _check(path, model, state)
-    dtype = next(weight for name, weight in model.transformer.named_parameters() if "lora_" not in name).dtype
-    state = {name: weight.to(dtype) for name, weight in state.items()}
+    state = {name: weight.to(model.transformer.dtype) for name, weight in state.items()}
     with _kept_trainable(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
         # the tensors are taken as they are: no second copy in float32

@@ -1,11 +1,14 @@
 """Several LoRAs with strengths: what each adds, what rests, and what training sees of it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from idlora_pl.ltx2.adapters import has_distilled, load_distilled, strengths
 from idlora_pl.ltx2.lora import attach_lora, attached_lora, lora_state_dict
+from idlora_pl.ltx2.presets import preset_named
 from idlora_pl.ltx2.transformer import LTX2
 
 AUTHORS = {
@@ -41,6 +44,42 @@ def as_file(pairs, path, style="authors"):
     }
     save_file(state, path)
     return path
+
+
+# Key map of the specification (section 7), from diffusers' names to the authors'.
+SPECIFIED = {
+    "proj_in": "patchify_proj",
+    "audio_proj_in": "audio_patchify_proj",
+    "time_embed": "adaln_single",
+    "audio_time_embed": "audio_adaln_single",
+    "av_cross_attn_video_scale_shift": "av_ca_video_scale_shift_adaln_single",
+    "av_cross_attn_video_a2v_gate": "av_ca_a2v_gate_adaln_single",
+    "av_cross_attn_audio_scale_shift": "av_ca_audio_scale_shift_adaln_single",
+    "av_cross_attn_audio_v2a_gate": "av_ca_v2a_gate_adaln_single",
+    "prompt_adaln": "prompt_adaln_single",
+    "audio_prompt_adaln": "audio_prompt_adaln_single",
+}
+
+
+@pytest.mark.parametrize("preset", ["ltx2-19b", "ltx2.3-22b"])
+def test_every_linear_of_the_full_models_is_found_under_the_authors_name(preset, tmp_path):
+    with torch.device("meta"):
+        model = LTX2(replace(preset_named(preset), config=dict(preset_named(preset).config) | {"num_layers": 1}))
+    linears = {name: m for name, m in model.transformer.named_modules() if isinstance(m, torch.nn.Linear)}
+    state = {}
+    for name, linear in linears.items():
+        first, _, rest = name.partition(".")
+        authors = ".".join([SPECIFIED.get(first, first), rest]).rstrip(".")
+        state[f"diffusion_model.{authors}.lora_A.weight"] = torch.zeros(1, linear.in_features)
+        state[f"diffusion_model.{authors}.lora_B.weight"] = torch.zeros(linear.out_features, 1)
+    save_file(state, tmp_path / "distilled.safetensors")
+    load_distilled(model, tmp_path / "distilled.safetensors")
+    adapted = {
+        name.removesuffix(".lora_A.distilled")
+        for name, _ in model.transformer.named_modules()
+        if name.endswith(".lora_A.distilled")
+    }
+    assert adapted == linears.keys()
 
 
 @pytest.fixture
