@@ -16,7 +16,7 @@ def test_noise_levels_fall_from_one_over_a_tenth_to_zero(steps, n_tokens):
     assert levels.shape == (steps + 1,)
     assert levels.dtype == torch.float32
     assert (levels.diff() < 0).all()
-    assert levels[[0, -2, -1]].tolist() == pytest.approx([1.0, 0.1, 0.0], abs=1e-6)
+    assert levels[[0, -2, -1]].tolist() == pytest.approx([1.0, 0.1, 0.0], abs=1e-5)
 
 
 @pytest.mark.parametrize("terminal", [0.1, None])
