@@ -13,8 +13,9 @@ from data_tools.released.plan import Plan, SetPlan, make_plan
 from data_tools.released.report import reasons, say_ignored, written
 from data_tools.released.rules import Rules
 from data_tools.released.selection import PRECISIONS, Candidate
-from data_tools.released.work import REJECTED_NAME, Work, sorted_rows, write_whole
+from data_tools.released.work import REJECTED_NAME, Work, sorted_rows
 from idlora_pl.data.index import INDEX_NAME, ShardIndex
+from idlora_pl.files import replacing
 from idlora_pl.ltx2.presets import Preset
 
 INPUT_NAME, OPTIONS_NAME = "input.json", "options.json"
@@ -91,7 +92,8 @@ class Import:
         for name, index in indices.items():
             files = tuple(finished_shard(shard) for shard in shards[name])
             complete = ShardIndex(files, index.shapes, index.dtypes, index.codecs, index.settings)
-            write_whole(self.work.result / name / INDEX_NAME, complete.to_json())
+            with replacing(self.work.result / name / INDEX_NAME) as partial:
+                partial.write_text(complete.to_json())
         write_rows(self.work.result / REJECTED_NAME, rejected)
         self.work.finish()
         self._say(plan, scanned, rejected, console)

@@ -15,10 +15,10 @@ from data_tools.released.contents import read_contents
 from data_tools.released.layout import Item
 from data_tools.released.pt_files import RefusedFileError
 from data_tools.released.selection import PRECISIONS
-from data_tools.released.work import write_whole
 from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shard
+from idlora_pl.files import replacing
 from idlora_pl.method.tokens import TextFeatures
 
 
@@ -86,7 +86,8 @@ class ShardJob:
         except RefusedFileError as error:
             raise ValueError(f"{error.detail} (it was whole when it was checked)") from error
         os.replace(partial, self.path)
-        write_whole(self.notes, json.dumps(asdict(written) | {"name": self.path.name}))
+        with replacing(self.notes) as notes:
+            notes.write_text(json.dumps(asdict(written) | {"name": self.path.name}))
         for item, _ in self.items:
             item.discard()
 

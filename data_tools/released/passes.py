@@ -20,11 +20,13 @@ from data_tools.released.layout import Item, Listing, ReferenceFolder
 from data_tools.released.plan import SetPlan
 from data_tools.released.selection import Candidate
 from data_tools.released.source import Source
-from data_tools.released.work import Work, write_whole
+from data_tools.released.work import Work
 from data_tools.released.workers import Job, run_jobs
 from idlora_pl.data.index import ShardFile, ShardIndex
+from idlora_pl.files import replacing
 
 _BLOCK = 32
+_BLOCKS = "[0-9]*.jsonl"  # without what a killed run left half written, which starts with a dot
 _SCANNED_NAME = "scan.json"
 
 
@@ -75,15 +77,16 @@ def scan(given: Input, work: Work) -> Scanned:
     """
     noted = work.folder / _SCANNED_NAME
     if not noted.is_file():
-        known = {note["key"] for path in work.scan.glob("*.jsonl") for note in read_rows(path, ())}
+        known = {note["key"] for path in work.scan.glob(_BLOCKS) for note in read_rows(path, ())}
         source = Source(given.listing, work.spool, given.reference_folder)
         total = None if given.listing.archives else len(given.listing.files) - len(known)
         with _progress(source, given.n_bytes, "checking", total) as done:
             run_jobs(_blocks(source.items(known), work.scan), given.n_workers, done)
         found = {"refused": source.refused, "ignored": source.ignored, "peak_bytes": source.peak_bytes}
-        write_whole(noted, json.dumps(found))
+        with replacing(noted) as partial:
+            partial.write_text(json.dumps(found))
     found = json.loads(noted.read_text())
-    notes = [note for path in sorted(work.scan.glob("*.jsonl")) for note in read_rows(path, ())]
+    notes = [note for path in sorted(work.scan.glob(_BLOCKS)) for note in read_rows(path, ())]
     candidates = [
         Candidate(note["key"], note["order"], note["shown"], Facts.from_json(note["facts"]))
         for note in notes

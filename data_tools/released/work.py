@@ -16,6 +16,7 @@ from typing import Any
 
 from data_tools.manifest import Row
 from data_tools.released.layout import Listing
+from idlora_pl.files import replacing
 
 REJECTED_NAME = "rejected.jsonl"
 
@@ -69,7 +70,8 @@ class Work:
                     f"{now.get(changed[0])}; go back to that, or remove {self.folder} to begin anew"
                 )
         else:
-            write_whole(path, text)
+            with replacing(path) as partial:
+                partial.write_text(text)
 
     def forget(self, name: str) -> None:
         """Drop values that `remember` kept."""
@@ -77,7 +79,7 @@ class Work:
 
     def finish(self) -> None:
         """Make the result the output and remove the rest, with what killed runs left half written."""
-        for left in self.result.rglob(".*.partial"):
+        for left in self.result.rglob(".*"):
             left.unlink()
         if self.output.is_dir():
             self.output.rmdir()
@@ -107,7 +109,10 @@ def opened_work(output: Path) -> Iterator[Work]:
         work = Work(folder, output)
         for part in (work.scan, work.shards):
             part.mkdir(exist_ok=True)
-        yield work
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work.spool, ignore_errors=True)
 
 
 def fingerprint(listing: Listing) -> str:
@@ -119,14 +124,6 @@ def fingerprint(listing: Listing) -> str:
         known = (state.st_size, state.st_mtime_ns) if state else ("missing",)
         total.update(repr((listing.shown(path), known)).encode())
     return total.hexdigest()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears under its name only when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def sorted_rows(rows: Iterable[Row]) -> list[Row]:

@@ -229,8 +229,8 @@ def test_a_missing_rate_is_refused_unless_it_is_told(tmp_path, make_files, save_
     assert len(read_set(run(tmp_path / "in", tmp_path / "out", missing_fps=25.0))) == 1
 
 
-@pytest.mark.parametrize("lengths", ["cut", "pad"])
-def test_imported_sets_train_the_smoke_model(released, tmp_path, monkeypatch, lengths):
+@pytest.mark.parametrize(("lengths", "padding_in_loss"), [("cut", False), ("pad", False), ("pad", True)])
+def test_imported_sets_train_the_smoke_model(released, tmp_path, monkeypatch, lengths, padding_in_loss):
     run(released, tmp_path / "out", lengths=lengths)
     (batch, *_) = PairedClips(str(tmp_path / "out"), batch_size=2, num_workers=0).train_dataloader()
     assert batch.target_audio.shape == (2, 8, 16 if lengths == "cut" else 18, 16)
@@ -242,6 +242,7 @@ def test_imported_sets_train_the_smoke_model(released, tmp_path, monkeypatch, le
         "trainer.accelerator": "cpu",
     }
     values |= {"data.num_workers": 0, "data.batch_size": 2, "model.base": "smoke"}
+    values["model.objective.padding_in_loss"] = str(padding_in_loss).lower()
     main(["fit", "--run", str(tmp_path / "run"), *(f"--{name}={value}" for name, value in values.items())])
     with open(tmp_path / "run" / "metrics.csv") as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]

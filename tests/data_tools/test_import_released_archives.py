@@ -167,6 +167,7 @@ def test_a_shortened_archive_ends_the_import(plain, tmp_path, pack, keep, form):
     with pytest.raises(ValueError, match=rf"conditions.{form} cannot be read past .* \(.*\); download it again"):
         run(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    assert list((tmp_path / ".out.importing").glob("spool*")) == []
 
 
 def test_a_tar_that_ends_between_two_files_is_noticed(plain, tmp_path, pack):
