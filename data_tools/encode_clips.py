@@ -121,7 +121,6 @@ def encode_clips(
     output: str,
     base: PresetName = "ltx2-19b",
     weights: str | None = None,
-    gemma: str | None = None,
     duration: float | None = None,
     reference_duration: float | None = None,
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
@@ -137,8 +136,7 @@ def encode_clips(
         pairs: The list of pair_clips.
         output: The folder to write to.
         base: Base model whose codecs and text encoder are used; "smoke" has random weights, for trying out.
-        weights: Its checkpoint, a folder in the layout of a diffusers pipeline or the authors' file.
-        gemma: Folder of its language model, when the checkpoint holds none.
+        weights: Its checkpoint, a folder in the layout of a diffusers pipeline.
         duration: Seconds of every target; by default the length that all clips have.
         reference_duration: Seconds of every voice reference; by default as long as the target.
         dtype: Precision of video latents and text features; audio latents are float32.
@@ -146,7 +144,7 @@ def encode_clips(
     """
     source, folder = Path(pairs), Path(output)
     rows = read_rows(source, REQUIRED)
-    codecs, text = load_codecs(base, weights), load_text(base, weights, gemma=gemma)
+    codecs, text = load_codecs(base, weights), load_text(base, weights)
     for network in (codecs, text):
         if isinstance(network, nn.Module):
             network.to(device)

@@ -38,7 +38,8 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 
 DESCRIPTION = (
     "Train ID-LoRA, sample with it, score and tabulate. The tools have a --help of their own: `idlora adapter` "
-    "(an adapter file), `idlora score` (a folder of clips) and `idlora table` (a scores.jsonl)."
+    "(an adapter file), `idlora parity` (a folder of the authors' numbers), `idlora score` (a folder of clips) and "
+    "`idlora table` (a scores.jsonl)."
 )
 
 WANDB = ("api.wandb.ai", 443)

@@ -1,4 +1,4 @@
-"""The subcommands of `idlora` that need no trainer: adapter, score and table."""
+"""The subcommands of `idlora` that need no trainer: adapter, parity, score and table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.progress import track
 from idlora_pl.adapter_tool import adapter
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.nano.embedders import load_instruments
+from idlora_pl.parity.command import main as parity
 from idlora_pl.report import append_scores, read_scores, read_table, to_rich, write_report
 from idlora_pl.scoring import refuse_changed, score_files
 
@@ -61,4 +62,4 @@ def score(arguments: list[str]) -> None:
     Console().print(f"{options.row}: {len(left)} clips scored, {len(done)} were scored before")
 
 
-TOOLS: dict[str, Callable[[list[str]], None]] = {"adapter": adapter, "score": score, "table": table}
+TOOLS: dict[str, Callable[[list[str]], None]] = {"adapter": adapter, "parity": parity, "score": score, "table": table}

@@ -96,10 +96,8 @@ def outputs_differ(one: str, other: str) -> str:
     """Largest differences between the outputs of two golden cases, video/audio."""
     said = []
     for name, layout in LAYOUTS.items():
-        packed = load_file(GOLDEN / f"{name}_forward.safetensors")
-        video, audio = (
-            float((packed[f"{one}.out.{x}"] - packed[f"{other}.out.{x}"]).abs().max()) for x in ("video", "audio")
-        )
+        mine, yours = (load_file(GOLDEN / f"{name}_{case}.safetensors") for case in (one, other))
+        video, audio = (float((mine[f"out.{x}"] - yours[f"out.{x}"]).abs().max()) for x in ("video", "audio"))
         said.append(f"{video:.2f}/{audio:.2f} ({layout})")
     return ", ".join(said)
 
@@ -131,9 +129,9 @@ def measured() -> dict[str, str]:
         "target phases": f"{phases(trainer[:, :, 121:])} of {phases(exact[:, :, 121:])}",
         "mixed phases": f"{phases(mixed[:, :, :121])} and {phases(mixed[:, :, 121:])}",
         "largest shift": f"{moved_ms:.0f} ms",
-        "bf16 outputs": outputs_differ("case6", "case3"),
+        "bf16 outputs": outputs_differ("case6_bf16_positions", "case3_ref_masks"),
         "bf16 loss": loss_differs(0, Case(), Case(replace(TRAINED, positions="bfloat16"))),
-        "mask outputs": outputs_differ("case3", "case2"),
+        "mask outputs": outputs_differ("case3_ref_masks", "case2_ref_negpos"),
         "hidden text loss": loss_differs(0, Case(InContext()), Case()),
         "padding loss": loss_differs(
             2, Case(padded=True), Case(objective=Objective(padding_in_loss=True), padded=True)
