@@ -63,6 +63,7 @@ class IDLoRAPipeline:
         base: PresetName,
         *,
         weights: str | Path | None = None,
+        gemma: str | Path | None = None,
         adapter: str | Path | None = None,
         in_context: InContext | None = None,
         sampling: Sampling | None = None,
@@ -75,6 +76,7 @@ class IDLoRAPipeline:
         Args:
             base: Preset name.
             weights: See `idlora_pl.components.load_components`.
+            gemma: Folder of the language model, when the checkpoint holds none.
             adapter: A safetensors file; None samples from the base alone.
             in_context: The recipe of an adapter that does not tell its own, such as the authors' files.
             sampling: None takes the released scripts' settings, for "nano" those of its clips.
@@ -84,7 +86,7 @@ class IDLoRAPipeline:
         """
         sampling = sampling or default_sampling(base)
         refuse_missing_weights(sampling, base, upsampler=bool(upsampler), distilled_lora=bool(distilled_lora))
-        parts, recipe = load_components(base, weights), in_context or InContext()
+        parts, recipe = load_components(base, weights, gemma), in_context or InContext()
         if adapter is not None:
             recipe = attach_adapter(parts.model, adapter, in_context)
         parts.model.to(device).eval()

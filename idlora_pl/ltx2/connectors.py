@@ -9,9 +9,7 @@ Letters: B prompts, L text tokens (left-padded), D width of the language model, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import torch
 from diffusers.pipelines.ltx2.connectors import (
@@ -21,6 +19,7 @@ from diffusers.pipelines.ltx2.connectors import (
 )
 from torch import Tensor
 
+from idlora_pl.ltx2.text_presets import smoke_connector_preset
 from idlora_pl.method.tokens import TextContext, TextFeatures
 
 
@@ -77,60 +76,6 @@ def connect_features(connectors: LTX2TextConnectors, features: TextFeatures) -> 
     return TextContext(video, audio)
 
 
-@dataclass(frozen=True)
-class ConnectorSizes:
-    """Sizes of the two connectors and of the projections in front of them.
-
-    Attributes:
-        width: width D of the language model.
-        n_hidden_states: its hidden states K.
-        video: (heads, width of a head) of the video connector.
-        audio: (heads, width of a head) of the audio connector.
-        layers: blocks of a connector.
-        registers: learnable registers of a connector.
-        per_modality: the 2.3 layout: one biased projection a modality, gated attention. Otherwise the 19B layout.
-        rope_base_seq_len: largest position of the rotary embedding.
-    """
-
-    width: int
-    n_hidden_states: int
-    video: tuple[int, int]
-    audio: tuple[int, int]
-    layers: int = 2
-    registers: int = 4
-    per_modality: bool = False
-    rope_base_seq_len: int = 4096
-
-
-def build_connectors(sizes: ConnectorSizes, *, gated: bool | None = None) -> LTX2TextConnectors:
-    """Build random connectors.
-
-    Args:
-        sizes: See `ConnectorSizes`.
-        gated: Whether attention is gated; None takes the layout's.
-    """
-    settings: dict[str, Any] = {}
-    for stream, (heads, head_width) in {"video": sizes.video, "audio": sizes.audio}.items():
-        settings |= {
-            f"{stream}_connector_num_attention_heads": heads,
-            f"{stream}_connector_attention_head_dim": head_width,
-            f"{stream}_connector_num_layers": sizes.layers,
-            f"{stream}_connector_num_learnable_registers": sizes.registers,
-            f"{stream}_gated_attn": sizes.per_modality if gated is None else gated,
-            f"{stream}_hidden_dim": heads * head_width,
-        }
-    return LTX2TextConnectors(
-        caption_channels=sizes.width,
-        text_proj_in_factor=sizes.n_hidden_states,
-        connector_rope_base_seq_len=sizes.rope_base_seq_len,
-        rope_type="split",
-        per_modality_projections=sizes.per_modality,
-        proj_bias=sizes.per_modality,
-        **settings,
-    )
-
-
 def smoke_connectors(width: int, n_hidden_states: int) -> LTX2TextConnectors:
-    """Build random connectors in the 19B layout: two blocks of `width` channels, four registers."""
-    stream = (width // 8, 8)
-    return build_connectors(ConnectorSizes(width, n_hidden_states, stream, stream))
+    """Build random connectors in the 19B layout; see `smoke_connector_preset`."""
+    return LTX2TextConnectors(**smoke_connector_preset(width, n_hidden_states))

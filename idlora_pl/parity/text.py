@@ -5,18 +5,19 @@ Letters: B prompts, L text tokens, D width of the language model, K its hidden s
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from idlora_pl.ltx2.connectors import (
-    ConnectorSizes,
     LTX2TextConnectors,
-    build_connectors,
     connect_features,
     normalise_layers,
     normalise_tokens,
     project_features,
 )
+from idlora_pl.ltx2.text_presets import connector_preset_named
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.parity.cases import LAYOUTS, Case
 from idlora_pl.parity.findings import Findings
@@ -31,10 +32,7 @@ def check_connectors(findings: Findings) -> None:
     per_modality = case.layout == LAYOUTS[1]
     states = case.tensor("feat.hidden_states", None, None, None, None)
     batch, length, width, n_states = states.shape
-    connectors = _connectors(case, ConnectorSizes(
-        width, n_states, *_streams(case), case.whole("connector.layers", least=1),
-        case.whole("connector.registers", least=1), per_modality, case.whole("connector.rope_base_seq_len", least=1),
-    ))  # fmt: skip
+    connectors = _connectors(case, _settings(case, width, n_states))
     mask = _mask(case, batch, length, case.whole("connector.registers"))
     with torch.no_grad():
         normalise = normalise_tokens if per_modality else normalise_layers
@@ -52,19 +50,32 @@ def check_connectors(findings: Findings) -> None:
         findings.tensor("out.mask", seen.to(case.tensor("out.mask").dtype))
 
 
-def _streams(case: Case) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return (heads, width of a head) of both connectors; a case names them once if they are alike."""
-    found = []
-    for stream in _STREAMS:
+def _settings(case: Case, width: int, n_states: int) -> dict[str, Any]:
+    """Return the arguments of the class: the conventions of the layout, and the sizes of the case."""
+    own = {
+        **connector_preset_named(case.layout),
+        "caption_channels": width,
+        "text_proj_in_factor": n_states,
+        "connector_rope_base_seq_len": case.whole("connector.rope_base_seq_len", least=1),
+    }
+    for stream in _STREAMS:  # a case names heads and their width once if both streams are alike
         place = f"connector.{stream}" if case.has_field(f"connector.{stream}") else "connector"
-        found.append((case.whole(f"{place}.heads", least=1), case.whole(f"{place}.head_dim", least=1)))
-    return found[0], found[1]
+        heads, head_width = case.whole(f"{place}.heads", least=1), case.whole(f"{place}.head_dim", least=1)
+        own |= {
+            f"{stream}_connector_num_attention_heads": heads,
+            f"{stream}_connector_attention_head_dim": head_width,
+            f"{stream}_connector_num_layers": case.whole("connector.layers", least=1),
+            f"{stream}_connector_num_learnable_registers": case.whole("connector.registers", least=1),
+            f"{stream}_gated_attn": case.flag("connector.gated"),
+            f"{stream}_hidden_dim": heads * head_width,
+        }
+    return own
 
 
-def _connectors(case: Case, sizes: ConnectorSizes) -> LTX2TextConnectors:
+def _connectors(case: Case, settings: dict[str, Any]) -> LTX2TextConnectors:
     """Build the connectors and load the weights of the case; a projection that it lacks stays random."""
     try:
-        connectors = build_connectors(sizes, gated=case.flag("connector.gated"))
+        connectors = LTX2TextConnectors(**settings)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         raise case.wrong("connector", f"is refused by diffusers' LTX2TextConnectors: {error}") from error
     needed = connectors.state_dict()
@@ -72,7 +83,7 @@ def _connectors(case: Case, sizes: ConnectorSizes) -> LTX2TextConnectors:
     for stream in _STREAMS:
         for part in ("weight", "bias"):
             name = _PROJECTION.format(stream, part)
-            if sizes.per_modality and case.has(name):
+            if case.layout == LAYOUTS[1] and case.has(name):
                 weights[f"{stream}_text_proj_in.{part}"] = name
     loaded = {}
     for ours, name in weights.items():

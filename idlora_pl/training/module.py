@@ -42,6 +42,7 @@ class IDLoRA(L.LightningModule):
     Args:
         base: Preset of the base model.
         weights: Its checkpoint; see `idlora_pl.components.load_components`.
+        gemma: Folder of its language model, when the checkpoint holds none.
         in_context: How the reference enters the sequence; stored in the adapter.
         lora: Rank, alpha and target linears.
         optimizer: Optimiser settings.
@@ -62,6 +63,7 @@ class IDLoRA(L.LightningModule):
         self,
         base: PresetName = "ltx2-19b",
         weights: str | None = None,
+        gemma: str | None = None,
         in_context: InContext = InContext(),  # noqa: B008  (frozen)
         lora: LoRA = LoRA(),  # noqa: B008  (frozen)
         optimizer: AdamW = AdamW(),  # noqa: B008  (frozen)
@@ -84,13 +86,13 @@ class IDLoRA(L.LightningModule):
                 raise ValueError(f"{name} is a probability in [0, 1]; got {chance}")
         refuse_missing_weights(sampling, base, upsampler=bool(upsampler), distilled_lora=bool(distilled_lora))
         self.base, self.weights, self.in_context, self.lora, self.sampling = base, weights, in_context, lora, sampling
-        self.upsampler, self.distilled_lora = upsampler, distilled_lora
+        self.upsampler, self.distilled_lora, self.gemma = upsampler, distilled_lora, gemma
         self.optimizer_settings, self.objective, self.seed = optimizer, objective, seed
         self.first_frame_p, self.reference_dropout, self.text_dropout = first_frame_p, reference_dropout, text_dropout
         self.model = load_transformer(base, weights)
         self.text = load_text(base, weights, with_language_model=False)
         if text_dropout:
-            self._empty = load_text(base, weights).encode([""])
+            self._empty = load_text(base, weights, gemma=gemma).encode([""])
         self._attach(adapter, use_adapter)
         if gradient_checkpointing:
             self.model.transformer.enable_gradient_checkpointing()
@@ -176,11 +178,10 @@ class IDLoRA(L.LightningModule):
     def pipeline(self) -> IDLoRAPipeline:
         """The generator that `predict` and the callbacks use, around the weights being trained."""
         if self._pipeline is None:
-            codecs, text = load_codecs(self.base, self.weights), load_text(self.base, self.weights)
-            parts, extra = Components(self.model, codecs, text), (self.upsampler, self.distilled_lora)
-            self._pipeline = IDLoRAPipeline.assembled(
-                parts, self.in_context, self.sampling, upsampler=extra[0], distilled_lora=extra[1]
-            )
+            codecs, text = load_codecs(self.base, self.weights), load_text(self.base, self.weights, gemma=self.gemma)
+            parts = Components(self.model, codecs, text)
+            extra = {"upsampler": self.upsampler, "distilled_lora": self.distilled_lora}
+            self._pipeline = IDLoRAPipeline.assembled(parts, self.in_context, self.sampling, **extra)
         return self._pipeline
 
     def predict_step(self, batch: Sequence[Entry], batch_idx: int) -> list[tuple[Entry, Clip]]:

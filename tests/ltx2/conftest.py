@@ -43,7 +43,7 @@ def smoke_ltx23() -> LTX2:
     smoke, preset = PRESETS["smoke"].config, PRESETS["ltx2.3-22b"]
     sizes = ("num_attention_heads", "attention_head_dim", "cross_attention_dim")
     small = {f"{stream}{name}": smoke[f"{stream}{name}"] for name in sizes for stream in ("", "audio_")}
-    config = {**preset.config, **small, "num_layers": smoke["num_layers"]}
+    config = {**preset.config, **small, **{name: smoke[name] for name in ("num_layers", "caption_channels")}}
     with torch.random.fork_rng():
         torch.manual_seed(2)
         tiny = replace(preset, config=config, dtype=torch.float32, device="cpu", stg_block=1)
