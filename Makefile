@@ -6,11 +6,12 @@ export OMP_WAIT_POLICY := PASSIVE
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install demo test test-slow lint types smoke nano-base instruments clean
+.PHONY: help install demo test test-slow parity lint types smoke nano-base instruments clean
 help:
 	@echo "make demo            train, sample, score and tabulate ID-LoRA on the nano world (QUICK=1: a short version)"
 	@echo "make test            the default tests"
 	@echo "make test-slow       the tests marked slow"
+	@echo "make parity          our numbers against the authors', on the cases kept in tests/parity/golden"
 	@echo "make lint types      ruff, mypy"
 	@echo "make smoke           the whole path once, small"
 	@echo "make nano-base       pre-train the nano base from zero, and check the instruments with its codecs"
@@ -31,6 +32,9 @@ test: install
 
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile
+
+parity: install
+	$(BIN)/idlora parity tests/parity/golden
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

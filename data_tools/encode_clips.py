@@ -121,6 +121,7 @@ def encode_clips(
     output: str,
     base: PresetName = "ltx2-19b",
     weights: str | None = None,
+    gemma: str | None = None,
     duration: float | None = None,
     reference_duration: float | None = None,
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
@@ -136,7 +137,8 @@ def encode_clips(
         pairs: The list of pair_clips.
         output: The folder to write to.
         base: Base model whose codecs and text encoder are used; "smoke" has random weights, for trying out.
-        weights: Its checkpoint, a folder in the layout of a diffusers pipeline.
+        weights: Its checkpoint, a folder in the layout of a diffusers pipeline or the authors' file.
+        gemma: Folder of its language model, when the checkpoint holds none.
         duration: Seconds of every target; by default the length that all clips have.
         reference_duration: Seconds of every voice reference; by default as long as the target.
         dtype: Precision of video latents and text features; audio latents are float32.
@@ -144,7 +146,7 @@ def encode_clips(
     """
     source, folder = Path(pairs), Path(output)
     rows = read_rows(source, REQUIRED)
-    codecs, text = load_codecs(base, weights), load_text(base, weights)
+    codecs, text = load_codecs(base, weights), load_text(base, weights, gemma=gemma)
     for network in (codecs, text):
         if isinstance(network, nn.Module):
             network.to(device)

@@ -43,7 +43,7 @@ def speakers_table(samples: Iterable[PairSample], n_examples: int) -> Table:
     counts: Counter[str] = Counter()
     prompts: dict[str, str] = {}
     for sample in samples:
-        speaker = str(sample.meta.get("speaker", "-"))
+        speaker = str(sample.meta.get("speaker") or "-")
         counts[speaker] += 1
         prompts.setdefault(speaker, str(sample.meta.get("prompt", "-")))
     table = Table("speaker", "samples", "prompt of one of them", title=f"{len(counts)} speakers")

@@ -11,7 +11,9 @@ from data_tools.sample_folder import find_samples, read_sample, read_settings
 from idlora_pl.data.shards import write_shards as write_shard_set
 
 
-def write_shards(samples: str, output: str, samples_per_shard: int = 256, seed: int = 0) -> None:
+def write_shards(
+    samples: str, output: str, samples_per_shard: int = 256, seed: int = 0, consent: str = "unknown"
+) -> None:
     """Pack encoded samples into tar files with an index.
 
     All samples must have the same shapes; the first one that differs ends the run. The same samples and seed
@@ -22,6 +24,7 @@ def write_shards(samples: str, output: str, samples_per_shard: int = 256, seed: 
         output: A new folder: pairs-000000.tar, ... and index.json.
         samples_per_shard: How many samples one tar file holds.
         seed: Samples are put into an order drawn with this seed, so that neighbours are not one speaker's.
+        consent: How the people in the clips agreed to their use; adapters trained on the set repeat it.
     """
     source = Path(samples)
     keys = find_samples(source)
@@ -32,7 +35,7 @@ def write_shards(samples: str, output: str, samples_per_shard: int = 256, seed: 
         output,
         samples_per_shard=samples_per_shard,
         codecs=settings.get("base", ""),
-        settings=settings,
+        settings=settings | {"consent": consent},
     )
     Console().print(f"{index.n_samples} samples in {len(index.shards)} shards in {output}")
 

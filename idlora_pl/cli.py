@@ -1,4 +1,4 @@
-"""The `idlora` command: Lightning's fit, validate, test and predict, and the tools score and table."""
+"""The `idlora` command: Lightning's fit, validate, test and predict, and the tools of `idlora_pl.tools`."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 """Of the released configs where they say something; the rest is what a long run on one device wants."""
 
 DESCRIPTION = (
-    "Train ID-LoRA, sample with it, score and tabulate. These tools have a --help of their own: `idlora score` "
-    "(a folder of clips), `idlora doctor` (the scorers), `idlora manifest` (a benchmark), `idlora table` (a "
-    "scores.jsonl) and `idlora study` (people's answers)."
+    "Train ID-LoRA, sample with it, score and tabulate. These tools have a --help of their own: `idlora adapter` "
+    "(an adapter file), `idlora parity` (a folder of the authors' numbers), `idlora score` (a folder of clips), "
+    "`idlora doctor` (the scorers), `idlora manifest` (a benchmark), `idlora table` (a scores.jsonl) and "
+    "`idlora study` (people's answers)."
 )
 
 WANDB = ("api.wandb.ai", 443)

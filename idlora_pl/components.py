@@ -81,19 +81,22 @@ class Components:
     text: PromptEncoder
 
 
-def load_components(base: PresetName, weights: str | Path | None = None) -> Components:
+def load_components(base: PresetName, weights: str | Path | None = None, gemma: str | Path | None = None) -> Components:
     """Load transformer, codecs and text encoder of a base model.
 
     Args:
         base: Preset; "nano" ships with the package, "smoke" has random weights (its clips are noise).
-        weights: Checkpoint in the layout of a diffusers pipeline; needed for the full-size models. For "nano" a
-            safetensors file that replaces the shipped transformer.
+        weights: Checkpoint, a folder in the layout of a diffusers pipeline or the authors' safetensors file; needed
+            for the full-size models. For "nano" a safetensors file that replaces the shipped transformer.
+        gemma: Folder of the language model with its tokenizer; the authors' file has none. None takes that of the
+            checkpoint folder.
 
     Raises:
         ValueError: If a full-size base is asked for without weights.
         FileNotFoundError: If the weights are not there.
     """
-    return Components(load_transformer(base, weights), load_codecs(base, weights), load_text(base, weights))
+    text = load_text(base, weights, gemma=gemma)
+    return Components(load_transformer(base, weights), load_codecs(base, weights), text)
 
 
 def load_transformer(base: PresetName, weights: str | Path | None = None) -> LTX2:
@@ -113,18 +116,24 @@ def load_codecs(base: PresetName, weights: str | Path | None = None) -> ClipCode
         return NanoCodecs()
     if base == "smoke" and weights is None:
         return Codecs.from_preset("smoke")
-    return Codecs.from_pretrained(_required(base, weights))
+    return Codecs.from_pretrained(_required(base, weights), preset=base)
 
 
 def load_text(
-    base: PresetName, weights: str | Path | None = None, *, with_language_model: bool = True
+    base: PresetName,
+    weights: str | Path | None = None,
+    *,
+    gemma: str | Path | None = None,
+    with_language_model: bool = True,
 ) -> PromptEncoder:
     """Load the text encoder of a base model alone; training on stored features needs no language model."""
     if base == "nano":
         return NanoTextEncoder()
     if base == "smoke" and weights is None:
         return TextEncoder.from_preset("smoke")
-    return TextEncoder.from_pretrained(_required(base, weights), with_language_model=with_language_model)
+    return TextEncoder.from_pretrained(
+        _required(base, weights), preset=base, gemma=gemma, with_language_model=with_language_model
+    )
 
 
 def attach_adapter(model: LTX2, path: str | Path, in_context: InContext | None = None) -> InContext:
@@ -149,7 +158,8 @@ def _required(base: str, weights: str | Path | None) -> Path:
     if weights is None:
         raise ValueError(
             f"base '{base}' needs weights: set model.weights to a folder in the layout of the diffusers pipeline "
-            "(transformer/ vae/ audio_vae/ vocoder/ connectors/ text_encoder/ tokenizer/)"
+            "(transformer/ vae/ audio_vae/ vocoder/ connectors/ text_encoder/ tokenizer/), or to the authors' "
+            "safetensors file with model.gemma beside it"
         )
     if not Path(weights).exists():
         raise FileNotFoundError(f"weights of base '{base}' not found: {weights} does not exist; correct model.weights")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from idlora_pl.adapter_tool import adapter
 from idlora_pl.data.manifest_tool import manifest
+from idlora_pl.parity.command import main as parity
 from idlora_pl.report import read_table, to_rich, write_report
 from idlora_pl.scorers.tool import doctor
 from idlora_pl.scoring.tool import score
@@ -41,8 +43,10 @@ def table(arguments: list[str]) -> None:
 
 
 TOOLS: dict[str, Callable[[list[str]], None]] = {
+    "adapter": adapter,
     "doctor": doctor,
     "manifest": manifest,
+    "parity": parity,
     "score": score,
     "study": study,
     "table": table,

@@ -2,14 +2,18 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from hypothesis import settings
+from safetensors.torch import save_file
 
 import idlora_pl
+from idlora_pl.ltx2.codecs import Codecs
+from idlora_pl.ltx2.upsampler import LatentUpsampler
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.positions import Geometry
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
@@ -37,7 +41,7 @@ def smoke_ltx2() -> "idlora_pl.LTX2":
         return idlora_pl.LTX2.from_preset("smoke").requires_grad_(False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_sequence() -> Callable[..., AVSequence]:
     """Build a noisy sequence for the smoke model: 2x2x2 video tokens, 6 audio tokens, 5 text tokens."""
 
@@ -60,6 +64,22 @@ def make_sequence() -> Callable[..., AVSequence]:
         return (recipe or InContext()).assemble(video, audio, text, reference, geometry.audio)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sample_of() -> Callable[[AVSequence, int], AVSequence]:
+    """Cut one sample out of the sequence of a batch."""
+
+    def tokens_of(tokens: Tokens, index: int) -> Tokens:
+        parts = (part[index : index + 1] for part in (tokens.latents, tokens.positions, tokens.clean))
+        return replace(tokens, **dict(zip(("latents", "positions", "clean"), parts, strict=True)))
+
+    def sample(av: AVSequence, index: int) -> AVSequence:
+        mask = None if av.text.mask is None else av.text.mask[index : index + 1]
+        text = TextContext(av.text.video[index : index + 1], av.text.audio[index : index + 1], mask)
+        return replace(av, video=tokens_of(av.video, index), audio=tokens_of(av.audio, index), text=text)
+
+    return sample
 
 
 @pytest.fixture(scope="session")
@@ -98,3 +118,17 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator["WebDriver"]:
     started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield started
     started.quit()
+
+
+@pytest.fixture(scope="session")
+def refining_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny random upsampler and a tiny random distilled LoRA of the smoke base, as paths by option."""
+    folder = tmp_path_factory.mktemp("refining")
+    LatentUpsampler.from_preset(Codecs.from_preset("smoke")).save_pretrained(folder / "latent_upsampler")
+    random = torch.Generator().manual_seed(3)
+    state = {}
+    for name, inputs, outputs, rank in (("patchify_proj", 128, 32, 3), ("transformer_blocks.1.attn1.to_q", 32, 32, 2)):
+        state[f"diffusion_model.{name}.lora_A.weight"] = torch.randn(rank, inputs, generator=random)
+        state[f"diffusion_model.{name}.lora_B.weight"] = torch.randn(outputs, rank, generator=random)
+    save_file(state, folder / "distilled.safetensors")
+    return {"upsampler": folder / "latent_upsampler", "distilled_lora": folder / "distilled.safetensors"}

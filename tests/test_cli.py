@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -99,6 +100,23 @@ def test_the_saved_config_repeats_a_run(fit, folder):
         with safe_open(folder / run / "adapter.safetensors", "pt") as file:
             states.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no mapping
     assert all(torch.equal(weight, states[1][name]) for name, weight in states[0].items())
+
+
+def test_the_authors_training_runs_from_its_overlay_and_its_adapter_says_how_it_was_trained(fit, folder):
+    overlay = ROOT / "experiments/ablations/reference_training.yaml"
+    fit("-c", str(overlay), "--model.objective.noise_levels=stretched", "--run=run")
+    config = yaml.safe_load((folder / "run/config.yaml").read_text())["model"]
+    assert config["objective"] == {
+        "first_frame_coin": "batch",
+        "padding_in_loss": True,
+        "target_precision": "stored",
+        "noise_levels": "stretched",
+    }
+    with safe_open(folder / "run/adapter.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert (metadata["in_context.positions"], metadata["in_context.hidden_text"]) == ("bfloat16", "uniform")
+    main([*predict({}, "--model.adapter=run/adapter.safetensors"), "--run=clips", *QUIET])
+    assert list((folder / "clips/clips").glob("*.mp4"))
 
 
 def test_validate_prints_the_same_losses_twice_and_lower_ones_with_an_adapter(nano_data, capsys):
@@ -259,6 +277,9 @@ def test_a_table_that_cannot_be_read_ends_in_a_sentence(content):
         (["-c", "none.yaml"], "File does not exist"),
         (["--model.lora.rank=many"], 'key "model.lora.rank": Expected a'),
         (["--model.in_context.placement=negativ"], "'negative', 'shared', 'zero', 'after']. Got value: negativ"),
+        (["--model.in_context.positions=bf16"], "'float32', 'bfloat16', 'mixed']. Got value: bf16"),
+        (["--model.objective.first_frame_coin=rank"], "'sample', 'batch']. Got value: rank"),
+        (["--model.objective.padding_in_loss=some"], 'key "model.objective.padding_in_loss": Expected a'),
     ],
 )
 def test_misspelt_settings_are_one_line_and_status_2(capsys, arguments, message):

@@ -24,6 +24,7 @@ FORBIDDEN = {
     "nano": ("idlora_pl.pipeline", "idlora_pl.training"),
     "pipeline.py": ("idlora_pl.training", "idlora_pl.data", "idlora_pl.metrics"),
     "training": ("idlora_pl.cli",),
+    "parity": ("idlora_pl.cli", "idlora_pl.tools", "idlora_pl.nano"),
 }
 # A library, and the only places that may import it.
 OWNERS = {
@@ -85,6 +86,11 @@ def test_nothing_imports_upward(place):
         if any(belongs(name, package) for package in FORBIDDEN[place])
     ]
     assert wrong == []
+
+
+def test_parity_is_imported_by_the_command_line_alone():
+    users = {name_of(path) for path in FILES for name in IMPORTS[path] if belongs(name, "idlora_pl.parity")}
+    assert {name for name in users if not belongs(name, "idlora_pl.parity")} == {"idlora_pl.tools"}
 
 
 @pytest.mark.parametrize("library", OWNERS)

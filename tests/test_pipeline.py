@@ -142,5 +142,7 @@ def test_sampling_settings_that_are_too_small_are_refused(name, value, least):
 
 
 def test_the_defaults_are_the_released_scripts_values():
-    assert Sampling() == Sampling(121, 512, 512, 30, 4096, (3.0, 7.0), 3.0, 1.0, 3.0)
+    script = {"steps": 30, "shift_tokens": 4096, "text_scale": (3.0, 7.0), "identity_scale": 3.0}
+    script |= {"perturbed_scale": 1.0, "modality_scale": 3.0, "n_frames": 121, "height": 512, "width": 512}
+    assert Sampling() == Sampling(**script)
     assert default_sampling("ltx2-19b") == Sampling()

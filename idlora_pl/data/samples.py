@@ -34,7 +34,9 @@ class PairSample:
         target_audio: (C, T, M) audio latents.
         reference: (C, R, M) audio latents of the reference voice.
         text: text features of one prompt: (L, D1), (L, D2), (L,).
-        meta: JSON values; "key" names the sample within its shard set, "speaker" and "prompt" are usual.
+        meta: JSON values; "key" names the sample within its shard set, "speaker" and "prompt" are usual;
+            "target_tokens" and "reference_tokens" are there when audio is padded with zeros at its end, and say
+            how many of T and R are data.
     """
 
     target_video: Tensor

@@ -3,7 +3,9 @@
     pairs-000000.tar    <key>.latents.safetensors, <key>.meta.json, <next key>. ...
     index.json          shapes and precision of every tensor, keys, sizes and sha256 of every shard
 
-All samples of a set have the same shapes, so a batch needs no padding. Equal samples give equal bytes.
+All samples of a set have the same shapes, so a batch needs no padding. Equal samples give equal bytes. A set that
+was imported with padded audio tells the true lengths in the `meta` of every sample: "target_tokens" and
+"reference_tokens"; without these keys nothing is padded.
 """
 
 import hashlib
@@ -31,6 +33,7 @@ __all__ = [
     "collate",
     "decode_sample",
     "encode_sample",
+    "write_shard",
     "write_shards",
 ]
 
@@ -79,7 +82,7 @@ def write_shards(
         taken: set[str] = set()
         stream = chain([first], stream)
         while part := list(islice(stream, samples_per_shard)):
-            shards.append(_write_shard(part, partial / f"pairs-{len(shards):06d}.tar", index, taken))
+            shards.append(write_shard(part, partial / f"pairs-{len(shards):06d}.tar", index, taken=taken))
         index = replace(index, shards=tuple(shards))
         (partial / INDEX_NAME).write_text(index.to_json())
     return index
@@ -99,8 +102,25 @@ def _appearing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_shard(samples: list[PairSample], path: Path, index: ShardIndex, taken: set[str]) -> ShardFile:
-    """Write one tar file with fixed times and owners."""
+def write_shard(
+    samples: Iterable[PairSample], path: Path, index: ShardIndex, *, taken: set[str] | None = None
+) -> ShardFile:
+    """Write one tar file with fixed times and owners; one sample is in memory at a time.
+
+    Args:
+        samples: pairs, in the order of the file.
+        path: where to write; it is overwritten.
+        index: whose shapes and precision every sample must have.
+        taken: keys that other shards of the set have; those of this one are added.
+
+    Returns:
+        What index.json says of the file.
+
+    Raises:
+        ShardError: when a shape or precision differs, or a key is unusable or repeated.
+    """
+    taken = set() if taken is None else taken
+    keys: list[str] = []
     # 0o644 and mtime 0: equal samples give equal bytes
     with open(path, "wb") as file, wds.TarWriter(file, "", "", 0o644, encoder=False, mtime=0) as tar:
         for sample in samples:
@@ -111,9 +131,9 @@ def _write_shard(samples: list[PairSample], path: Path, index: ShardIndex, taken
                 raise ShardError(f"{name} is in the set twice; give every pair its own key")
             index.check(sample, name)
             taken.add(sample.key)
+            keys.append(sample.key)
             tar.write({"__key__": sample.key} | encode_sample(sample))
-    keys = tuple(sample.key for sample in samples)
-    return ShardFile(path.name, keys, path.stat().st_size, sha256_of(path))
+    return ShardFile(path.name, tuple(keys), path.stat().st_size, sha256_of(path))
 
 
 def sha256_of(path: Path) -> str:

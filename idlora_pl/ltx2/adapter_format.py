@@ -1,14 +1,13 @@
-"""What an adapter file may hold: the authors' key names, and checks that a file fits a base model."""
+"""What an adapter is: its size, the linears it changes, and the names of its tensors in several programs."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from idlora_pl.ltx2.transformer import LTX2
+from idlora_pl.ltx2.differences import listed
 
 _AUDIO_ATTENTIONS = ("audio_attn1", "audio_attn2", "audio_to_video_attn", "video_to_audio_attn")
 _PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -20,10 +19,21 @@ PAPER_TARGETS: tuple[str, ...] = (
     "audio_ff.net.2",
 )
 
-# Key prefix of the authors' files, which is ComfyUI's.
-PREFIX = "diffusion_model."
-_KNOWN_PREFIXES = (PREFIX, "transformer.")
-_KEY = re.compile(r"transformer_blocks\.(\d+)\.(.+)\.lora_([AB])\.weight")
+AdapterStyle = Literal["comfyui", "diffusers"]
+"""Whose spelling a file has: that of ComfyUI and the authors, or that of diffusers' pipelines."""
+
+PREFIXES: dict[AdapterStyle, str] = {"comfyui": "diffusion_model.", "diffusers": "transformer."}
+PREFIX = PREFIXES["comfyui"]
+
+# In the order in which they may stand before each other.
+_KNOWN_PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
+# lora_down and lora_up are other trainers' names of lora_A and lora_B; peft may put its adapter's name behind them.
+_KEY = re.compile(
+    r"(?P<linear>transformer_blocks\.\d+\.[\w.]+?)"
+    r"\.(?:lora_(?P<side>A|B|down|up)(?:\.(?!weight$)[^.]+)?\.weight|(?P<alpha>alpha))"
+)
+_SIDES = {"A": "A", "down": "A", "B": "B", "up": "B"}
+_BLOCK = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
 
 
 @dataclass(frozen=True)
@@ -40,105 +50,89 @@ class LoRA:
     alpha: float | None = None
     targets: tuple[str, ...] = PAPER_TARGETS
 
+    @property
+    def scale(self) -> float:
+        """What the product of the two matrices is multiplied by."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank
 
-def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read an adapter file.
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """An adapter as a file tells it.
+
+    Attributes:
+        state: `transformer_blocks.<i>.<linear>.lora_A.weight` (rank, in) and `.lora_B.weight` (out, rank).
+        lora: its size; alpha is never None here.
+        metadata: header entries of the file; files of other programs may have none.
+        prefixes: what stood before the names in the file.
+    """
+
+    state: Mapping[str, Tensor]
+    lora: LoRA
+    metadata: Mapping[str, str]
+    prefixes: tuple[str, ...] = ()
+
+    @property
+    def linears(self) -> list[str]:
+        """Names of the linears that have an update, sorted."""
+        return sorted(name.removesuffix(".lora_A.weight") for name in self.state if name.endswith(".lora_A.weight"))
+
+    @property
+    def n_blocks(self) -> int:
+        """One more than the highest block with an update."""
+        return 1 + max(int(name.split(".")[1]) for name in self.linears)
+
+    @property
+    def idle(self) -> list[str]:
+        """Linears whose update is zero because one of its matrices is."""
+        sides = {name: [self.state[f"{name}.lora_{side}.weight"] for side in "AB"] for name in self.linears}
+        return [name for name, pair in sides.items() if not all(bool(weight.any()) for weight in pair)]
+
+
+def plain_names(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Give tensors of any known spelling our names.
 
     Args:
-        path: safetensors with the prefix diffusion_model. (ours, ComfyUI), transformer. (diffusers) or none.
+        tensors: `diffusion_model.` (ours, ComfyUI), `transformer.` (diffusers), `base_model.model.` (peft) or no
+            prefix, also mixed; lora_A and lora_B or lora_down and lora_up, and `.alpha` scalars.
 
     Returns:
-        The tensors by name without prefix, and the header entries.
+        The tensors, named as in `Adapter.state`, and the alphas by linear.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is no safetensors file.
+        ValueError: when a name is no part of a LoRA of LTX-2, or two names mean the same tensor.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such adapter file; pass one written by save_adapter")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except SafetensorError as error:
-        raise ValueError(f"{path}: no safetensors file ({error}); pass one of save_adapter") from error
-    return {_without_prefix(name): weight for name, weight in tensors.items()}, metadata
+    matches = {name: _KEY.fullmatch(_without_prefix(name)) for name in tensors}
+    foreign = [name for name, match in matches.items() if match is None]
+    if foreign or not tensors:
+        raise ValueError(
+            f"{len(foreign)} of {len(tensors)} names are no LoRA weights of LTX-2: {listed(foreign)}; pass a file "
+            "with transformer_blocks.<i>.<linear>.lora_A.weight and lora_B.weight"
+        )
+    state: dict[str, Tensor] = {}
+    alphas: dict[str, float] = {}
+    sources: dict[str, str] = {}
+    for name, match in matches.items():
+        assert match is not None
+        linear = match["linear"]
+        plain = f"{linear}.alpha" if match["alpha"] else f"{linear}.lora_{_SIDES[match['side']]}.weight"
+        if plain in sources:
+            raise ValueError(f"{sources[plain]} and {name} are the same tensor; pass a file with one adapter")
+        sources[plain] = name
+        if match["alpha"]:
+            alphas[linear] = float(tensors[name])
+        else:
+            state[plain] = tensors[name]
+    return state, alphas
 
 
 def _without_prefix(name: str) -> str:
     for prefix in _KNOWN_PREFIXES:
-        if name.startswith(prefix):
-            return name.removeprefix(prefix)
+        name = name.removeprefix(prefix)
     return name
 
 
-def check_adapter(path: Path, model: LTX2, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> LoRA:
-    """Make sure that an adapter file belongs to a base model and was trained.
-
-    Args:
-        path: named in the errors.
-        model: the base model.
-        state: tensors by name without prefix.
-        metadata: header entries of the file; files of other programs have none.
-
-    Returns:
-        Rank, alpha (that of the header, else the rank) and targets of the file.
-
-    Raises:
-        ValueError: when it belongs to another base model, is incomplete, or every lora_B is zero.
-    """
-    base_model = metadata.get("base_model", model.preset.name)
-    if base_model != model.preset.name:
-        raise ValueError(
-            f"{path}: adapter of base model {base_model!r}, this model is {model.preset.name!r}; "
-            f"load it into LTX2 {base_model!r}"
-        )
-    lora = _describe(path, state, metadata, len(model.transformer.transformer_blocks))
-    _check_shapes(path, model, state, lora.rank)
-    if not any(weight.any() for name, weight in state.items() if ".lora_B." in name):
-        raise ValueError(f"{path}: every lora_B is zero: the adapter was never trained; pass a trained one")
-    return lora
-
-
-def _describe(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str], n_blocks: int) -> LoRA:
-    """Derive rank, alpha and targets of the file; refuse foreign and missing names."""
-    matches = {name: _KEY.fullmatch(name) for name in state}
-    foreign = sorted(name for name, match in matches.items() if match is None)
-    if foreign or not state:
-        raise ValueError(
-            f"{path}: {len(foreign)} of {len(state)} names are no LoRA weights of LTX-2 {foreign[:1]}; "
-            "pass a file with transformer_blocks.<i>.<linear>.lora_A.weight and lora_B.weight"
-        )
-    targets = tuple(sorted({match[2] for match in matches.values() if match}))
-    needed = {
-        f"transformer_blocks.{block}.{target}.lora_{side}.weight"
-        for block in range(n_blocks)
-        for target in targets
-        for side in "AB"
-    }
-    missing, unexpected = sorted(needed - state.keys()), sorted(state.keys() - needed)
-    if missing or unexpected:
-        raise ValueError(
-            f"{path}: {len(missing)} tensors missing {missing[:1]}, {len(unexpected)} unexpected "
-            f"{unexpected[:1]} for a base model of {n_blocks} blocks; pass a complete adapter of it"
-        )
-    rank = next(weight.shape[0] for name, weight in state.items() if ".lora_A." in name)
-    return LoRA(rank, float(metadata.get("alpha", rank)), targets)
-
-
-def _check_shapes(path: Path, model: LTX2, state: Mapping[str, Tensor], rank: int) -> None:
-    """Refuse tensors that do not fit the linears of the base model."""
-    modules = dict(model.transformer.named_modules())
-    for name, weight in state.items():
-        linear_name, side = name.removesuffix(".weight").rsplit(".lora_", 1)
-        if linear_name not in modules:
-            raise ValueError(
-                f"{path}: {model.preset.name} has no linear {linear_name}; pass an adapter of this base model"
-            )
-        linear = modules[linear_name]
-        needed = (rank, linear.in_features) if side == "A" else (linear.out_features, rank)
-        if weight.shape != needed:
-            raise ValueError(
-                f"{path}: {name} is {tuple(weight.shape)}, {model.preset.name} at rank {rank} needs "
-                f"{needed}; pass an adapter of this base model with one rank"
-            )
+def targets_of(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Name endings of the linears of a state, sorted."""
+    found = {name.rsplit(".lora_", 1)[0] for name in state}
+    return tuple(sorted({match[2] for name in found if (match := _BLOCK.fullmatch(name))}))

@@ -10,6 +10,11 @@ from diffusers.models.autoencoders.autoencoder_kl_ltx2 import AutoencoderKLLTX2V
 from diffusers.models.autoencoders.autoencoder_kl_ltx2_audio import AutoencoderKLLTX2Audio
 from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder, LTX2VocoderWithBWE
 
+from idlora_pl.ltx2.key_map import Part
+
+VocoderClass = type[LTX2Vocoder] | type[LTX2VocoderWithBWE]
+NetworkClass = type[AutoencoderKLLTX2Video] | type[AutoencoderKLLTX2Audio] | VocoderClass
+
 # The strides follow from the block types; diffusers' own formula gives 64 and 16, so they are always named.
 _STRIDES = {"spatial_compression_ratio": 32, "temporal_compression_ratio": 8, "decoder_causal": False}
 
@@ -29,8 +34,17 @@ class CodecPreset:
     video: Mapping[str, object]
     audio: Mapping[str, object] = field(default_factory=dict)
     vocoder: Mapping[str, object] = field(default_factory=dict)
-    vocoder_class: type[LTX2Vocoder] | type[LTX2VocoderWithBWE] = LTX2Vocoder
+    vocoder_class: VocoderClass = LTX2Vocoder
     device: str = "meta"
+
+    @property
+    def parts(self) -> dict[Part, tuple[NetworkClass, Mapping[str, object]]]:
+        """Class and arguments of each network."""
+        return {
+            "vae": (AutoencoderKLLTX2Video, self.video),
+            "audio_vae": (AutoencoderKLLTX2Audio, self.audio),
+            "vocoder": (self.vocoder_class, self.vocoder),
+        }
 
     def build(
         self, device: str | torch.device
@@ -77,3 +91,14 @@ CODEC_PRESETS: dict[str, CodecPreset] = {
         vocoder_class=LTX2VocoderWithBWE,
     ),
 }
+
+
+def codec_preset_named(name: str) -> CodecPreset:
+    """The codecs of a base model.
+
+    Raises:
+        ValueError: when there are none of that name.
+    """
+    if name not in CODEC_PRESETS:
+        raise ValueError(f"codecs preset must be one of {', '.join(CODEC_PRESETS)}; got {name!r}")
+    return CODEC_PRESETS[name]

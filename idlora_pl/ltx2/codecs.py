@@ -16,9 +16,10 @@ from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder, LTX2VocoderWithBWE
 from torch import Tensor
 
 from idlora_pl.ltx2.audio_codec import AudioCodec
-from idlora_pl.ltx2.codec_presets import CODEC_PRESETS
+from idlora_pl.ltx2.codec_loading import load_networks
+from idlora_pl.ltx2.codec_presets import CodecPreset, codec_preset_named
 from idlora_pl.ltx2.movable import Movable
-from idlora_pl.ltx2.pretrained import Folder, load_component, read_config, require_components
+from idlora_pl.ltx2.pretrained import Folder
 from idlora_pl.ltx2.tiling import Tiling
 from idlora_pl.ltx2.video_codec import VideoCodec
 from idlora_pl.method.positions import Geometry
@@ -72,31 +73,38 @@ class Codecs(Movable):
         Raises:
             ValueError: If there is no preset of that name.
         """
-        if name not in CODEC_PRESETS:
-            raise ValueError(f"codecs preset must be one of {', '.join(CODEC_PRESETS)}; got {name!r}")
-        target = torch.device(device or CODEC_PRESETS[name].device)
+        preset = codec_preset_named(name)
+        target = torch.device(device or preset.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            codecs = cls(*CODEC_PRESETS[name].build("meta" if target.type == "meta" else "cpu"))
+            codecs = cls(*preset.build("meta" if target.type == "meta" else "cpu"))
             if name == "smoke" and target.type != "meta":
                 codecs._measure_statistics()
         return codecs.to(target)
 
     @classmethod
-    def from_pretrained(cls, folder: Folder, *, dtype: torch.dtype | None = None, frame_rate_fps: float = 25.0) -> Self:
-        """Load a diffusers checkpoint folder with `vae/`, `audio_vae/` and `vocoder/`; no network access.
+    def from_pretrained(
+        cls,
+        path: Folder,
+        *,
+        preset: str | CodecPreset | None = None,
+        dtype: torch.dtype | None = None,
+        frame_rate_fps: float = 25.0,
+    ) -> Self:
+        """Load the three networks of a checkpoint; no network access.
+
+        Args:
+            path: A diffusers checkpoint folder with `vae/`, `audio_vae/` and `vocoder/`, or the authors' file.
+            preset: The base model that they should belong to; None takes what a folder's configs say.
+            dtype: Of the weights; None is float32.
+            frame_rate_fps: Frame rate of the clips.
 
         Raises:
-            ValueError: If a part is missing, or its weights do not fit its config.
+            ValueError: If a part is missing, or is not that of the preset.
         """
-        require_components(folder, _PARTS)
-        with_bwe = read_config(folder, "vocoder").get("_class_name") == "LTX2VocoderWithBWE"
-        return cls(
-            load_component(AutoencoderKLLTX2Video, folder, "vae", dtype),
-            load_component(AutoencoderKLLTX2Audio, folder, "audio_vae", dtype),
-            load_component(LTX2VocoderWithBWE if with_bwe else LTX2Vocoder, folder, "vocoder", dtype),
-            frame_rate_fps=frame_rate_fps,
-        )
+        found = codec_preset_named(preset) if isinstance(preset, str) else preset
+        name = preset if isinstance(preset, str) else "given"
+        return cls(*load_networks(path, found, name, dtype), frame_rate_fps=frame_rate_fps)
 
     def save_pretrained(self, folder: Folder) -> None:
         """Write the three networks as a diffusers checkpoint folder."""

@@ -19,6 +19,7 @@ from diffusers.pipelines.ltx2.connectors import (
 )
 from torch import Tensor
 
+from idlora_pl.ltx2.text_presets import smoke_connector_preset
 from idlora_pl.method.tokens import TextContext, TextFeatures
 
 
@@ -76,11 +77,5 @@ def connect_features(connectors: LTX2TextConnectors, features: TextFeatures) -> 
 
 
 def smoke_connectors(width: int, n_hidden_states: int) -> LTX2TextConnectors:
-    """Build random connectors in the 19B layout: two blocks of `width` channels, four registers."""
-    stream = {"num_attention_heads": width // 8, "attention_head_dim": 8, "num_learnable_registers": 4}
-    return LTX2TextConnectors(
-        caption_channels=width,
-        text_proj_in_factor=n_hidden_states,
-        rope_type="split",
-        **{f"{name}_connector_{key}": value for name in ("video", "audio") for key, value in stream.items()},
-    )
+    """Build random connectors in the 19B layout; see `smoke_connector_preset`."""
+    return LTX2TextConnectors(**smoke_connector_preset(width, n_hidden_states))

@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from idlora_pl.ltx2.differences import listed
 from idlora_pl.ltx2.pretrained import Folder
 
 MAX_TOKENS = 1024
@@ -82,14 +83,19 @@ class LanguageModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Folder, *, dtype: torch.dtype | None = None) -> Self:
-        """Load `folder/tokenizer` and `folder/text_encoder` without network access.
+        """Load Gemma 3 with its tokenizer without network access.
+
+        Args:
+            folder: With `text_encoder/` and `tokenizer/` (diffusers), or with the files of both, as transformers
+                and the Gemma release have them; a `tokenizer/` inside it is used, too.
+            dtype: Of the weights; None is float32.
 
         Raises:
             ValueError: If the weights cannot be read, or do not fit their config.
         """
-        path = Path(folder) / "text_encoder"
+        path, tokens = _located(Path(folder))
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(Path(folder) / "tokenizer"), local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(str(tokens), local_files_only=True)
             loaded: Any = Gemma3ForConditionalGeneration.from_pretrained(
                 str(path), dtype=dtype or torch.float32, local_files_only=True, output_loading_info=True
             )
@@ -99,9 +105,12 @@ class LanguageModel(nn.Module):
                 f"{path}: not a Gemma 3 model with its tokenizer ({reason}); copy the folder again"
             ) from error
         gemma, report = loaded
-        if report["missing_keys"]:
-            key = sorted(report["missing_keys"])[0]
-            raise ValueError(f"{path}: the weights lack {key}; copy the folder again")
+        wrong = {kind: report.get(f"{kind}_keys") for kind in ("missing", "unexpected", "mismatched")}
+        found = [f"{len(keys)} {kind}: {listed(map(str, keys))}" for kind, keys in wrong.items() if keys]
+        if found:
+            raise ValueError(
+                f"{path}: the weights are not those of its config.json ({'; '.join(found)}); copy it again"
+            )
         return cls(tokenizer, gemma)
 
     def save_pretrained(self, folder: Folder) -> None:
@@ -140,6 +149,22 @@ class LanguageModel(nn.Module):
             use_cache=False,
         )
         return torch.stack(output.hidden_states, dim=-1), inputs.attention_mask.bool()
+
+
+def _located(folder: Path) -> tuple[Path, Path]:
+    """Find the folder of the model and that of its tokenizer."""
+    if (folder / "text_encoder").is_dir():
+        model, tokens = folder / "text_encoder", folder / "tokenizer"
+    else:
+        model, tokens = folder, folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
+    if not (model / "config.json").is_file():
+        raise ValueError(
+            f"{folder}: neither text_encoder/ nor config.json; pass the folder of a Gemma 3 model with its tokenizer"
+        )
+    # without its files transformers would make up an empty tokenizer
+    if not (tokens / "tokenizer_config.json").is_file() or not any(tokens.glob("tokenizer.*")):
+        raise ValueError(f"{tokens}: no tokenizer_config.json with tokenizer.json or tokenizer.model; copy them there")
+    return model, tokens
 
 
 def _train_tokenizer() -> PreTrainedTokenizerFast:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import save_file
 from torch import Tensor
 
-from idlora_pl.files import replacing
-from idlora_pl.ltx2.adapter_format import PAPER_TARGETS, PREFIX, LoRA, check_adapter, read_adapter
+from idlora_pl.ltx2.adapter_check import check_adapter
+from idlora_pl.ltx2.adapter_file import read_adapter, write_adapter
+from idlora_pl.ltx2.adapter_format import PAPER_TARGETS, PREFIX, Adapter, AdapterStyle, LoRA
+from idlora_pl.ltx2.adapter_metadata import own_entries
+from idlora_pl.ltx2.differences import differences
 from idlora_pl.ltx2.transformer import LTX2
 
 _ADAPTER = "default"
@@ -66,7 +68,7 @@ def detach_lora(model: LTX2) -> None:
 def attached_lora(model: LTX2) -> LoRA | None:
     """The size and place of the model's adapter, or None when it has none."""
     configs = getattr(model.transformer, "peft_config", None)
-    if not configs:
+    if not configs or _ADAPTER not in configs:
         return None
     config = configs[_ADAPTER]
     return LoRA(config.r, float(config.lora_alpha), tuple(sorted(config.target_modules)))
@@ -92,57 +94,66 @@ def load_lora_state_dict(model: LTX2, state: Mapping[str, Tensor]) -> None:
         ValueError: when a name is missing or unknown, or a shape differs.
     """
     expected = lora_state_dict(model)
-    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    if missing or unexpected:
+    if wrong := differences(state, expected):
         raise ValueError(
-            f"adapter state misses {len(missing)} tensors {missing[:1]} and has {len(unexpected)} unknown "
-            f"{unexpected[:1]}; attach the adapter with the rank and targets of the state"
+            f"not a state of the attached adapter ({wrong}); attach one with the rank and targets, and on the base "
+            "model, of the state"
         )
-    for name, weight in state.items():
-        if weight.shape != expected[name].shape:
-            raise ValueError(
-                f"{name} is {tuple(weight.shape)}, the attached adapter has {tuple(expected[name].shape)}; "
-                "attach the adapter with the rank and on the base model of the state"
-            )
     plain = {name.removeprefix(PREFIX): weight for name, weight in state.items()}
     set_peft_model_state_dict(model.transformer, plain, adapter_name=_ADAPTER)
 
 
-def save_adapter(model: LTX2, path: str | Path, metadata: Mapping[str, str]) -> None:
+def adapter_of(model: LTX2, metadata: Mapping[str, str]) -> Adapter:
+    """The attached adapter as it goes into a file.
+
+    Args:
+        model: carries the adapter.
+        metadata: header entries, such as those of `InContext`; `own_entries` completes them.
+    """
+    state = {name.removeprefix(PREFIX): weight for name, weight in lora_state_dict(model).items()}
+    lora = attached_lora(model)
+    assert lora is not None  # lora_state_dict has refused a model without an adapter
+    return Adapter(state, lora, own_entries(model.preset.name, lora, metadata))
+
+
+def save_adapter(
+    model: LTX2, path: str | Path, metadata: Mapping[str, str], *, style: AdapterStyle = "comfyui"
+) -> Path:
     """Write the adapter to one file; a file of that name is replaced only when the new one is complete.
 
     Args:
         model: carries the adapter.
-        path: where to; missing folders are made.
-        metadata: more header entries, such as those of `InContext`; base model, rank and alpha are added.
+        path: where to; missing folders are made. A folder for diffusers' `pytorch_lora_weights.safetensors`.
+        metadata: more header entries, such as those of `InContext`; base model, rank, alpha, versions and the
+            AI label are added, `consent` is "unknown" unless it is given.
+        style: "comfyui", which the authors' code loads, too, or "diffusers" for `LTX2Pipeline.load_lora_weights`.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: when the model has no adapter, or the style cannot hold its alpha exactly.
     """
-    state = {name: weight.detach().cpu().contiguous() for name, weight in lora_state_dict(model).items()}
-    lora = attached_lora(model)
-    assert lora is not None  # lora_state_dict has refused a model without an adapter
-    own = {"base_model": model.preset.name, "rank": str(lora.rank), "alpha": str(lora.alpha)}
-    with replacing(path) as partial:
-        save_file(state, partial, metadata={**metadata, **own})
-        partial.chmod(0o644)  # safetensors writes for the owner only
+    return write_adapter(path, adapter_of(model, metadata), style=style)
 
 
 def load_adapter(model: LTX2, path: str | Path) -> dict[str, str]:
-    """Load an adapter, ours, the authors', ComfyUI's or diffusers', and attach it with the file's own rank.
+    """Load an adapter, ours, the authors', ComfyUI's, diffusers' or peft's, and attach it with the file's own rank.
 
     Args:
         model: the base model, without an adapter or with one of the same rank, alpha and targets.
-        path: the file.
+        path: the file, or a folder with one.
 
     Returns:
         The file's header entries; pass them to `InContext.from_metadata`.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is no adapter, not one of this base model, incomplete, or untrained.
+        ValueError: when it is no adapter, not one of this base model, incomplete, or changes nothing.
     """
-    path = Path(path)
-    state, metadata = read_adapter(path)
-    lora = check_adapter(path, model, state, metadata)
-    attached = attached_lora(model)
+    adapter = read_adapter(path)
+    check_adapter(Path(path), adapter, model)
+    lora, attached = adapter.lora, attached_lora(model)
     if attached is None:
         attach_lora(model, lora.rank, lora.alpha, lora.targets)
     elif attached != lora:
@@ -151,5 +162,5 @@ def load_adapter(model: LTX2, path: str | Path) -> dict[str, str]:
             f"{len(attached.targets)} targets, the file has {lora.rank}, {lora.alpha}, {len(lora.targets)}; "
             "call detach_lora(model) first"
         )
-    load_lora_state_dict(model, {PREFIX + name: weight for name, weight in state.items()})
-    return metadata
+    load_lora_state_dict(model, {PREFIX + name: weight for name, weight in adapter.state.items()})
+    return dict(adapter.metadata)

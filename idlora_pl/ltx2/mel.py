@@ -55,10 +55,10 @@ class LogMel:
                 f"waveform has {waveform.shape[-1]} samples at {sample_rate_hz} Hz; the mel window needs at "
                 f"least {needed / self.sample_rate_hz:.3f} s: use a longer clip with a sound track"
             )
-        return self._transform(audio.device)(audio).clamp(min=FLOOR).log().transpose(-1, -2)
+        return self.transform(audio.device)(audio).clamp(min=FLOOR).log().transpose(-1, -2)
 
-    def _transform(self, device: torch.device) -> torchaudio.transforms.MelSpectrogram:
-        """Build the transform on `device`; not a buffer, so that a bf16 copy cannot round it."""
+    def transform(self, device: torch.device) -> torchaudio.transforms.MelSpectrogram:
+        """Build the transform to mel magnitudes on `device`; not a buffer, so that a bf16 copy cannot round it."""
         return torchaudio.transforms.MelSpectrogram(
             sample_rate=self.sample_rate_hz,
             n_fft=self.n_fft,

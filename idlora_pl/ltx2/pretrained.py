@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers import ModelMixin
+
+from idlora_pl.ltx2.differences import listed
 
 Folder = str | Path
 Model = TypeVar("Model", bound=ModelMixin)
@@ -44,6 +48,37 @@ def read_config(folder: Folder, name: str) -> dict[str, object]:
     if not isinstance(config, dict):
         raise ValueError(f"{path}: holds a {type(config).__name__}, not an object; copy the file again")
     return config
+
+
+def full_config(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments of a diffusers class: the given ones that it knows, and its defaults for the rest."""
+    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    defaults = {each.name: each.default for each in parameters if each.name != "self"}
+    return {name: given.get(name, default) for name, default in defaults.items()}
+
+
+def check_config(place: Path, found: Mapping[str, Any], cls: type, needed: Mapping[str, Any], preset: str) -> None:
+    """Compare the config.json of a component with the arguments that a preset builds it with.
+
+    Raises:
+        ValueError: when they differ; the first differing keys are named.
+    """
+    told, wanted = full_config(cls, found), full_config(cls, needed)
+    differing = [name for name, value in wanted.items() if _plain(told[name]) != _plain(value)]
+    wrong = [f"{name} = {told[name]!r}, not {wanted[name]!r}" for name in differing]
+    class_name = found.get("_class_name", cls.__name__)
+    if class_name != cls.__name__:
+        wrong.append(f"_class_name = {class_name!r}, not {cls.__name__!r}")
+    if wrong:
+        raise ValueError(
+            f"{place}: config.json is not that of preset {preset!r}: {listed(wrong)}; "
+            "pass the preset that made the folder"
+        )
+
+
+def _plain(value: object) -> object:
+    """A value as JSON gives it back: tuples become lists."""
+    return json.loads(json.dumps(value))
 
 
 def load_component(cls: type[Model], folder: Folder, name: str, dtype: torch.dtype | None = None) -> Model:

@@ -12,11 +12,13 @@ from typing import Self
 import torch
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 
+from idlora_pl.ltx2.connector_loading import load_connectors
 from idlora_pl.ltx2.connectors import connect_features, project_features, smoke_connectors
 from idlora_pl.ltx2.language_model import LanguageModel
 from idlora_pl.ltx2.movable import Movable
 from idlora_pl.ltx2.presets import preset_named
-from idlora_pl.ltx2.pretrained import Folder, load_component, require_components
+from idlora_pl.ltx2.pretrained import Folder, require_components
+from idlora_pl.ltx2.text_presets import ConnectorPreset
 from idlora_pl.method.tokens import TextContext, TextFeatures
 
 
@@ -83,23 +85,40 @@ class TextEncoder(Movable):
 
     @classmethod
     def from_pretrained(
-        cls, folder: Folder, *, dtype: torch.dtype | None = None, with_language_model: bool = True
+        cls,
+        path: Folder,
+        *,
+        preset: str | ConnectorPreset | None = None,
+        gemma: Folder | None = None,
+        dtype: torch.dtype | None = None,
+        with_language_model: bool = True,
     ) -> Self:
-        """Load `connectors/`, `text_encoder/` and `tokenizer/` of a diffusers checkpoint; no network.
+        """Load the connectors and the language model of a checkpoint; no network access.
 
         Args:
-            folder: The checkpoint.
-            dtype: Of the weights; None keeps float32.
-            with_language_model: False loads `connectors/` alone, enough to train on stored features.
+            path: A diffusers checkpoint folder with `connectors/`, or the authors' file.
+            preset: The base model that they should belong to; None takes what a folder's config says.
+            gemma: Folder of the language model; see `LanguageModel.from_pretrained`. None takes `text_encoder/` and
+                `tokenizer/` of the checkpoint folder; the authors' file has no language model.
+            dtype: Of the weights; None is float32.
+            with_language_model: False loads the connectors alone, enough to train on stored features.
 
         Raises:
-            ValueError: If a part is missing, or its weights do not fit its config.
+            ValueError: If a part is missing, or is not that of the preset.
         """
-        require_components(folder, ("connectors", "text_encoder") if with_language_model else ("connectors",))
-        if with_language_model:
-            require_components(folder, ("tokenizer",), marker="tokenizer_config.json")
-        language_model = LanguageModel.from_pretrained(folder, dtype=dtype) if with_language_model else None
-        return cls(language_model, load_component(LTX2TextConnectors, folder, "connectors", dtype))
+        in_folder = with_language_model and gemma is None
+        if not Path(path).is_file():
+            require_components(path, ("connectors", "text_encoder") if in_folder else ("connectors",))
+            if in_folder:
+                require_components(path, ("tokenizer",), marker="tokenizer_config.json")
+        elif in_folder:
+            raise ValueError(
+                f"{path}: the authors' file holds no language model; pass gemma, the folder of Gemma 3 12B "
+                "(config.json, weights and tokenizer), in the configuration as model.gemma"
+            )
+        connectors = load_connectors(path, preset, dtype)
+        language_model = LanguageModel.from_pretrained(gemma or path, dtype=dtype) if with_language_model else None
+        return cls(language_model, connectors)
 
     def save_pretrained(self, folder: Folder) -> None:
         """Write the parts as a diffusers checkpoint folder."""

@@ -68,19 +68,19 @@ class LTX2(nn.Module):
         return cls(preset_named(name), device=device, dtype=dtype)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, preset: str, *, dtype: torch.dtype | None = None) -> "LTX2":
-        """Load weights from a diffusers folder or from one safetensors file with diffusers' names.
+    def from_pretrained(cls, path: str | Path, preset: str | Preset, *, dtype: torch.dtype | None = None) -> "LTX2":
+        """Load weights from a diffusers folder, the authors' file of a release, or a file with diffusers' names.
 
         Args:
             path: folder or file.
-            preset: name of the base model that the weights belong to.
+            preset: the base model that the weights belong to, or its name.
             dtype: dtype of the weights; None means the preset's, whatever the file stores.
 
         Raises:
             FileNotFoundError: when there is nothing at the path.
             ValueError: when settings, names or shapes are not those of the preset.
         """
-        model = cls(preset_named(preset), device="meta", dtype=dtype)
+        model = cls(preset_named(preset) if isinstance(preset, str) else preset, device="meta", dtype=dtype)
         weights = read_weights(Path(path), model.preset, model.transformer.state_dict())
         model.transformer.load_state_dict(weights, assign=True)
         return model

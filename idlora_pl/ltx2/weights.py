@@ -1,21 +1,23 @@
-"""Weights of the transformer: read a diffusers folder or one safetensors file; refuse another preset's."""
+"""Weights of the transformer: a diffusers folder, the authors' file, or a file with diffusers' names."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from idlora_pl.ltx2.differences import differences
 from idlora_pl.ltx2.presets import Preset
+from idlora_pl.ltx2.pretrained import check_config, full_config
+from idlora_pl.ltx2.single_file import SingleFile
 
 
 def read_weights(path: Path, preset: Preset, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read the weights of a base model.
 
     Args:
-        path: a folder in diffusers' layout, or one safetensors file with diffusers' names.
+        path: a folder in diffusers' layout, or one safetensors file with the authors' names or with diffusers'.
         preset: the base model that they should belong to.
         expected: a state dict with the needed names, shapes and dtypes; its tensors may lie on "meta".
 
@@ -28,40 +30,20 @@ def read_weights(path: Path, preset: Preset, expected: Mapping[str, Tensor]) -> 
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; pass the weights of preset {preset.name!r}")
-    weights = _read_folder(path, preset) if path.is_dir() else _read_file(path)
-    _check(path, preset, weights, expected)
+    if path.is_dir():
+        weights = _read_folder(path, preset)
+    else:
+        file = SingleFile.opened(path)
+        if file.is_the_authors:
+            own = full_config(LTX2VideoTransformer3DModel, preset.config)
+            return file.state("transformer", expected, own, preset.name)
+        weights = load_file(path)
+    if wrong := differences(weights, expected):
+        raise ValueError(f"{path}: not the weights of preset {preset.name!r} ({wrong}); pass the preset that made them")
     return {name: weight.to(expected[name].dtype) for name, weight in weights.items()}
 
 
 def _read_folder(path: Path, preset: Preset) -> dict[str, Tensor]:
     config = LTX2VideoTransformer3DModel.load_config(path)
-    for key, needed in preset.config.items():
-        found = config.get(key, needed)
-        if found != (list(needed) if isinstance(needed, tuple) else needed):
-            raise ValueError(
-                f"{path}: config.json has {key} = {found!r}, preset {preset.name!r} needs {needed!r}; "
-                "pass the preset that made the folder"
-            )
+    check_config(path, config, LTX2VideoTransformer3DModel, preset.config, preset.name)
     return LTX2VideoTransformer3DModel.from_pretrained(path, torch_dtype=preset.dtype).state_dict()
-
-
-def _read_file(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: no safetensors file ({error}); pass weights of the preset") from error
-
-
-def _check(path: Path, preset: Preset, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    missing, unexpected = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    if missing or unexpected:
-        raise ValueError(
-            f"{path}: not the weights of preset {preset.name!r}; {len(missing)} names missing {missing[:1]}, "
-            f"{len(unexpected)} unexpected {unexpected[:1]}; pass the preset that made them"
-        )
-    for name, weight in weights.items():
-        if weight.shape != expected[name].shape:
-            raise ValueError(
-                f"{path}: {name} is {tuple(weight.shape)}, preset {preset.name!r} needs "
-                f"{tuple(expected[name].shape)}; pass the preset that made them"
-            )

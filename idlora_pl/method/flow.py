@@ -11,6 +11,15 @@ from torch import Tensor
 NoiseLevels = Literal["logit_normal", "stretched"]
 """How the noise levels of training are distributed: by the trainer of LTX-2 19B or by that of LTX-2.3 (spec 3.1)."""
 
+LEAST_LEVEL = 1e-3
+"""Levels of the stretched distribution are mirrored at this one."""
+
+UNIFORM_PART = 0.1
+"""Part of the samples that the stretched distribution draws uniformly."""
+
+LOW_QUANTILE, HIGH_QUANTILE = -2.5758, 3.0902
+"""Standard normal numbers that the stretched distribution maps to 0 and 1: 0.5 % and 99.9 %."""
+
 
 def x_sigma(x0: Tensor, noise: Tensor, sigma: Tensor, clean: Tensor) -> Tensor:
     """The point on the straight path from data to noise: (1 - s) x0 + s noise, with s = 0 on clean tokens.
@@ -75,9 +84,24 @@ def sample_sigma(
     normal = torch.randn(batch, generator=generator, device=device)
     shift = sigma_shift(n_video_tokens) if shift is None else shift
     if levels == "logit_normal":
-        return torch.sigmoid(normal * std + shift)
+        return logit_normal_sigma(normal, shift, std=std)
     uniform, choice = (torch.rand(batch, generator=generator, device=device) for _ in range(2))
     return stretched_sigma(normal, uniform, choice, shift, std=std)
+
+
+def logit_normal_sigma(normals: Tensor, shift: float, *, std: float = 1.0) -> Tensor:
+    """Noise levels of the LTX-2 19B trainer: a shifted logit-normal, not clamped (spec 3.1).
+
+    Args:
+        normals: (B,) standard normal numbers.
+        shift: shift before the sigmoid, of `sigma_shift`.
+        std: standard deviation before the sigmoid.
+
+    Example:
+        >>> logit_normal_sigma(torch.tensor([-1.0, 0.0]), shift=1.0)
+        tensor([0.5000, 0.7311])
+    """
+    return torch.sigmoid(normals * std + shift)
 
 
 def stretched_sigma(normals: Tensor, uniform: Tensor, choice: Tensor, shift: float, *, std: float = 1.0) -> Tensor:
@@ -100,11 +124,10 @@ def stretched_sigma(normals: Tensor, uniform: Tensor, choice: Tensor, shift: flo
         >>> stretched_sigma(*draws, shift=0.0)
         tensor([0.0283, 0.5005, 1.0000])
     """
-    least, low, high = 1e-3, -2.5758, 3.0902
-    bottom, top = torch.sigmoid(normals.new_tensor([low * std + shift, high * std + shift]))
-    stretched = (torch.sigmoid(normals * std + shift) - bottom) / (top - bottom)
-    mirrored = torch.where(stretched < least, 2 * least - stretched, stretched).clamp(0, 1)
-    return torch.where(choice > 0.1, mirrored, (1 - least) * uniform + least)
+    bottom, top = torch.sigmoid(normals.new_tensor([LOW_QUANTILE * std + shift, HIGH_QUANTILE * std + shift]))
+    stretched = (logit_normal_sigma(normals, shift, std=std) - bottom) / (top - bottom)
+    mirrored = torch.where(stretched < LEAST_LEVEL, 2 * LEAST_LEVEL - stretched, stretched).clamp(0, 1)
+    return torch.where(choice > UNIFORM_PART, mirrored, (1 - LEAST_LEVEL) * uniform + LEAST_LEVEL)
 
 
 def velocity_loss(prediction: Tensor, target: Tensor, clean: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from idlora_pl.method.perturbation import UNPERTURBED, Modalities, Perturbation
-from idlora_pl.method.tokens import AVSequence, TextContext
+from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
 
 Velocities = tuple[Tensor, Tensor]
 
@@ -52,6 +53,8 @@ class TextGuidance:
     Attributes:
         video_scale: scale of the video velocity; its weight is one less.
         audio_scale: scale of the audio velocity; its weight is one less.
+        projected: whether the twin's clean estimate is scaled to the projection of the base's onto it (CFG-star,
+            the two-stage HQ script; spec section 4.6).
 
     Example:
         >>> TextGuidance().weights
@@ -60,6 +63,7 @@ class TextGuidance:
 
     video_scale: float = 3.0
     audio_scale: float = 7.0
+    projected: bool = False
 
     @property
     def weights(self) -> tuple[float, float]:
@@ -163,11 +167,28 @@ def guided(
         if _is_idle(term, av):
             continue
         twin_video, twin_audio = term.twin(velocity, av, sigma, negative)
+        if isinstance(term, TextGuidance) and term.projected:
+            twin_video = _projected(av.video, sigma, base[0], twin_video)
+            twin_audio = _projected(av.audio, sigma, base[1], twin_audio)
         if video_weight:
             video = video + video_weight * (base[0] - twin_video)
         if audio_weight:
             audio = audio + audio_weight * (base[1] - twin_audio)
     return video, audio
+
+
+def _projected(tokens: Tokens, sigma: Tensor, base: Tensor, twin: Tensor) -> Tensor:
+    """Velocity of the twin's clean estimate times <base, twin> / <twin, twin>, both clean estimates of one sample.
+
+    The products run over all tokens and channels of a sample, the clean ones and the reference included.
+    """
+    level = sigma[:, None, None].to(twin.device)
+    precision = torch.promote_types(tokens.latents.dtype, torch.float32)
+    positive, negative = (tokens.moved(v, -level).latents.to(precision).flatten(1) for v in (base, twin))
+    factor = (positive * negative).sum(dim=1) / ((negative * negative).sum(dim=1) + 1e-8)
+    factor = factor[:, None, None]
+    # x0 = x - level v, hence v = (x - factor x0_twin) / level
+    return (factor * twin + (1 - factor) * tokens.target().latents / level).to(twin.dtype)
 
 
 def _is_idle(term: Guidance, av: AVSequence) -> bool:

@@ -1,4 +1,4 @@
-"""Sampling: noise that does not depend on the batch, and Euler steps along the velocity.
+"""Sampling: noise that does not depend on the batch, the released scripts' noise, and Euler steps along the velocity.
 
 Letters: B batch, N tokens, C channels, S steps.
 """
@@ -6,13 +6,16 @@ Letters: B batch, N tokens, C channels, S steps.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from idlora_pl.method.guidance import Velocities
-from idlora_pl.method.tokens import AVSequence, Tokens
+from idlora_pl.method.tokens import AVSequence
+
+# Noise of every sample and modality by itself, or the noise of the released scripts.
+NoiseSource = Literal["independent", "released"]
 
 
 def noise_tokens(seeds: Sequence[int], n_tokens: int, channels: int, *, stream: int = 0) -> Tensor:
@@ -33,6 +36,40 @@ def noise_tokens(seeds: Sequence[int], n_tokens: int, channels: int, *, stream: 
     return torch.stack([torch.randn(n_tokens, channels, generator=generator) for generator in generators])
 
 
+def released_noise(
+    seed: int,
+    n_video: int,
+    n_audio: int,
+    channels: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """Draw the start of one sample as the released scripts do: one generator, video first, then all audio.
+
+    The noise of the target audio depends on the length of the reference, whose rows are drawn before it and then
+    not used. The scripts draw bfloat16 on the GPU, which gives other numbers than float32 or the CPU; the golden
+    runs drew float32 on the CPU (spec section 4.2).
+
+    Args:
+        seed: seed of the sample; the scripts use the run's seed + the number of the prompt.
+        n_video: video tokens.
+        n_audio: audio tokens, reference and target.
+        channels: channels per token.
+        dtype: dtype of the draw.
+        device: device of the generator.
+
+    Returns:
+        (1, N, C) of video and of audio [reference, target].
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    video, audio = (
+        torch.randn(1, n_tokens, channels, generator=generator, dtype=dtype, device=device)
+        for n_tokens in (n_video, n_audio)
+    )
+    return video, audio
+
+
 def sample_euler(
     velocity: Callable[[AVSequence, Tensor], Velocities],
     av: AVSequence,
@@ -51,7 +88,7 @@ def sample_euler(
         The sequence with the latents at the last noise level.
 
     Example:
-        >>> from idlora_pl.method.tokens import TextContext
+        >>> from idlora_pl.method.tokens import TextContext, Tokens
         >>> tokens = Tokens(torch.ones(1, 2, 4), torch.zeros(1, 1, 2, 2), torch.tensor([[True, False]]))
         >>> text = TextContext(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4))
         >>> one = torch.ones(1, 2, 4)
@@ -64,14 +101,7 @@ def sample_euler(
     for step, (now, then) in enumerate(pairwise(sigmas)):
         video, audio = velocity(av, now.expand(batch).to(av.video.latents.device))
         change = float(then - now)
-        av = replace(av, video=_move(av.video, video, change), audio=_move(av.audio, audio, change))
+        av = replace(av, video=av.video.moved(video, change), audio=av.audio.moved(audio, change))
         if on_step is not None:
             on_step(step, av)
     return av
-
-
-def _move(tokens: Tokens, velocity: Tensor, change: float) -> Tokens:
-    """Move the noisy tokens by velocity * change; the velocity has no rows for the reference."""
-    rows = functional.pad(velocity, (0, 0, tokens.n_reference, 0))
-    moved = tokens.latents + rows.to(tokens.latents.dtype) * change
-    return tokens.with_latents(torch.where(tokens.clean[..., None], tokens.latents, moved))

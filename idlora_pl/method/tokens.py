@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 HiddenText = Literal["nothing", "uniform"]
 
@@ -119,6 +120,16 @@ class Tokens:
     def with_latents(self, latents: Tensor) -> "Tokens":
         """The same sequence with other latents (B, N, C)."""
         return replace(self, latents=latents)
+
+    def moved(self, velocity: Tensor, change: float | Tensor) -> "Tokens":
+        """The same sequence with its noisy tokens moved by velocity * change; clean tokens stay bit for bit.
+
+        Args:
+            velocity: (B, N, C), without rows for the reference.
+            change: difference of noise levels, one number or (B, 1, 1); -sigma gives the clean estimate.
+        """
+        rows = functional.pad(velocity, (0, 0, self.n_reference, 0)).to(self.latents.dtype)
+        return self.with_latents(torch.where(self.clean[..., None], self.latents, self.latents + rows * change))
 
     def timesteps(self, sigma: Tensor) -> Tensor:
         """Noise level of every token: sigma (B,) where it is noisy, 0 where it is clean; (B, N)."""

@@ -34,6 +34,8 @@ from idlora_pl.nano.world import FRAME_RATE_FPS, SAMPLE_RATE_HZ, Script, script,
 
 _SCRIPTS_PER_SPEAKER = 8
 
+CONSENT = "not needed: synthetic faces and voices"
+
 
 def scripts_of(who: int, n_clips: int) -> list[Script]:
     """Return the scripts of a speaker's clips; clip i and clip i + 1 are in different environments."""
@@ -49,7 +51,8 @@ def write_pairs(folder: Path, split: str, n_speakers: int, *, offset: int = 0) -
     seeds = [split_seed(split, offset + index) for index in range(n_speakers)]
     both = [(who, what) for who in seeds for what in scripts_of(who, 2)]
     clips = build_corpus(both, label=f"rendering {split} pairs")
-    write_shards(_pairs(clips, both), folder, samples_per_shard=512, codecs="nano", settings={"split": split})
+    settings = {"split": split, "consent": CONSENT}
+    write_shards(_pairs(clips, both), folder, samples_per_shard=512, codecs="nano", settings=settings)
 
 
 def _pairs(clips: Corpus, items: Sequence[Item]) -> Iterator[PairSample]:

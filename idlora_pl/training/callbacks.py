@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 
-import idlora_pl
-from idlora_pl.ltx2.lora import save_adapter
+from idlora_pl.ltx2.adapter_file import check_style
+from idlora_pl.ltx2.adapter_format import AdapterStyle
+from idlora_pl.ltx2.lora import attached_lora, save_adapter
 from idlora_pl.training.clip_scores import SampleClips, ScoreClips, means
 from idlora_pl.training.made import Made, run_folder, write_made
 from idlora_pl.training.module import IDLoRA
+from idlora_pl.training.run_facts import run_facts
 
 __all__ = ["SampleClips", "SaveAdapter", "ScoreClips", "WriteClips", "means", "run_folder", "write_made"]
 
@@ -23,10 +23,19 @@ class SaveAdapter(Callback):
 
     Args:
         every_n_steps: 0 writes only at the end; a later file replaces the earlier one.
+        style: Whose names the tensors get: "comfyui" (and the authors), or "diffusers", which also holds an alpha
+            that is not the rank times a power of two.
     """
 
-    def __init__(self, every_n_steps: int = 200) -> None:
-        self.every_n_steps = every_n_steps
+    def __init__(self, every_n_steps: int = 200, style: AdapterStyle = "comfyui") -> None:
+        self.every_n_steps, self.style = every_n_steps, style
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse an alpha that the style cannot hold before anything is trained."""
+        assert isinstance(pl_module, IDLoRA)
+        lora = attached_lora(pl_module.model)
+        if stage == "fit" and lora is not None:
+            check_style(lora, self.style)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
         """Write after every so many optimiser steps."""
@@ -41,18 +50,8 @@ class SaveAdapter(Callback):
     def _save(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, IDLoRA)
         if trainer.is_global_zero:
-            save_adapter(module.model, run_folder(trainer) / "adapter.safetensors", self._metadata(trainer, module))
-
-    @staticmethod
-    def _metadata(trainer: L.Trainer, module: IDLoRA) -> dict[str, str]:
-        """Return what the file tells about itself; `save_adapter` adds base model, rank and alpha."""
-        versions = {
-            "idlora_pl": idlora_pl.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        }
-        facts = {"steps": str(trainer.global_step), "seed": str(module.seed), "ai_generated_output": "label required"}
-        return module.in_context.to_metadata() | facts | {f"version.{name}": value for name, value in versions.items()}
+            path = run_folder(trainer) / "adapter.safetensors"
+            save_adapter(module.model, path, run_facts(trainer, module), style=self.style)
 
 
 class WriteClips(BasePredictionWriter):

@@ -12,9 +12,9 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 
-from idlora_pl.components import attach_adapter, load_codecs, load_text, load_transformer
+from idlora_pl.components import Components, attach_adapter, load_codecs, load_text, load_transformer
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.shards import PairBatch
 from idlora_pl.ltx2.lora import LoRA, attach_lora
@@ -24,6 +24,7 @@ from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import TextContext, TextFeatures
 from idlora_pl.pipeline import IDLoRAPipeline
 from idlora_pl.sampling import Sampling
+from idlora_pl.stage_lists import refuse_missing_weights
 from idlora_pl.training.checkpoint import adapter_state, restore_adapter
 from idlora_pl.training.fit_check import refuse_other_base
 from idlora_pl.training.noise import Noise, draw_noise, generator_at
@@ -41,6 +42,7 @@ class IDLoRA(L.LightningModule):
     Args:
         base: Preset of the base model.
         weights: Its checkpoint; see `idlora_pl.components.load_components`.
+        gemma: Folder of its language model, when the checkpoint holds none.
         in_context: How the reference enters the sequence; stored in the adapter.
         lora: Rank, alpha and target linears.
         optimizer: Optimiser settings.
@@ -52,6 +54,8 @@ class IDLoRA(L.LightningModule):
         adapter: Adapter to start from, or to sample and validate with.
         use_adapter: False samples from the base alone (the row without training).
         sampling: How `predict` and the callbacks sample.
+        upsampler: Latent upsampler for stages of `sampling` that enlarge; a folder or a safetensors file.
+        distilled_lora: Distilled LoRA for stages of `sampling` that want it; never part of training.
         seed: Seed of everything that is drawn in training; with the step it fixes every draw.
     """
 
@@ -59,6 +63,7 @@ class IDLoRA(L.LightningModule):
         self,
         base: PresetName = "ltx2-19b",
         weights: str | None = None,
+        gemma: str | None = None,
         in_context: InContext = InContext(),  # noqa: B008  (frozen)
         lora: LoRA = LoRA(),  # noqa: B008  (frozen)
         optimizer: AdamW = AdamW(),  # noqa: B008  (frozen)
@@ -70,6 +75,8 @@ class IDLoRA(L.LightningModule):
         adapter: str | None = None,
         use_adapter: bool = True,
         sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+        upsampler: str | None = None,
+        distilled_lora: str | None = None,
         seed: int = 42,
     ) -> None:
         super().__init__()
@@ -77,13 +84,15 @@ class IDLoRA(L.LightningModule):
         for name, chance in chances.items():
             if not 0.0 <= chance <= 1.0:
                 raise ValueError(f"{name} is a probability in [0, 1]; got {chance}")
+        refuse_missing_weights(sampling, base, upsampler=bool(upsampler), distilled_lora=bool(distilled_lora))
         self.base, self.weights, self.in_context, self.lora, self.sampling = base, weights, in_context, lora, sampling
+        self.upsampler, self.distilled_lora, self.gemma = upsampler, distilled_lora, gemma
         self.optimizer_settings, self.objective, self.seed = optimizer, objective, seed
         self.first_frame_p, self.reference_dropout, self.text_dropout = first_frame_p, reference_dropout, text_dropout
         self.model = load_transformer(base, weights)
         self.text = load_text(base, weights, with_language_model=False)
         if text_dropout:
-            self._empty = load_text(base, weights).encode([""])
+            self._empty = load_text(base, weights, gemma=gemma).encode([""])
         self._attach(adapter, use_adapter)
         if gradient_checkpointing:
             self.model.transformer.enable_gradient_checkpointing()
@@ -169,11 +178,10 @@ class IDLoRA(L.LightningModule):
     def pipeline(self) -> IDLoRAPipeline:
         """The generator that `predict` and the callbacks use, around the weights being trained."""
         if self._pipeline is None:
-            codecs, text = load_codecs(self.base, self.weights), load_text(self.base, self.weights)
-            for part in (codecs, text):
-                if isinstance(part, nn.Module):
-                    part.to(self.device)
-            self._pipeline = IDLoRAPipeline(self.model, codecs, text, self.in_context, self.sampling)
+            codecs, text = load_codecs(self.base, self.weights), load_text(self.base, self.weights, gemma=self.gemma)
+            parts = Components(self.model, codecs, text)
+            extra = {"upsampler": self.upsampler, "distilled_lora": self.distilled_lora}
+            self._pipeline = IDLoRAPipeline.assembled(parts, self.in_context, self.sampling, **extra)
         return self._pipeline
 
     def predict_step(self, batch: Sequence[Entry], batch_idx: int) -> list[tuple[Entry, Clip]]:

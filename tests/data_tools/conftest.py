@@ -1,12 +1,19 @@
-"""Small real videos: moving noise with a tone, written as mp4."""
+"""Small real videos, moving noise with a tone, written as mp4; and small data in the authors' layout."""
 
+import io
+import json
 import math
-from collections.abc import Callable
+import tarfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from data_tools.released.archives import zstd
+from idlora_pl.data.samples import PairSample
+from idlora_pl.data.stream import open_shards
 from idlora_pl.media import Clip, write_clip
 
 PROMPT = "[VISUAL]: Noise. [SPEECH]: Hello there. [SOUNDS]: A tone."
@@ -42,3 +49,106 @@ def videos(tmp_path: Path) -> Path:
 def prompt() -> str:
     """A prompt with its three sections."""
     return PROMPT
+
+
+def released_files(
+    seed: int,
+    *,
+    n_target: int = 17,
+    n_reference: int = 18,
+    grid: tuple[int, int, int] = (3, 2, 2),
+    widths: tuple[int, ...] = (24,),
+    n_text: int = 8,
+) -> dict[str, dict[str, Any]]:
+    """The four dicts of one item as the authors' tools store them; by default of a size that the smoke model takes."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=rng)
+
+    def sound(n_tokens: int) -> dict[str, Any]:
+        numbers = {"num_time_steps": n_tokens, "frequency_bins": 16, "duration": 0.04 * n_tokens}
+        return {"latents": normal(8, n_tokens, 16)} | numbers
+
+    keys = ("prompt_embeds",) if len(widths) == 1 else ("video_prompt_embeds", "audio_prompt_embeds")
+    text: dict[str, Any] = {key: normal(n_text, width).bfloat16() for key, width in zip(keys, widths, strict=True)}
+    sizes = dict(zip(("num_frames", "height", "width"), grid, strict=True))
+    return {
+        "latents": {"latents": normal(128, *grid).bfloat16(), "fps": 25.0, "_file_path": f"/data/{seed}.pt"} | sizes,
+        "audio_latents": sound(n_target),
+        "audio_latents_clean": sound(n_reference),
+        "conditions": text | {"prompt_attention_mask": (torch.arange(n_text) >= n_text // 2).long()},
+    }
+
+
+def save_released(root: Path, name: str, files: dict[str, Any]) -> None:
+    """Save the files of one item in the authors' layout."""
+    for folder, content in files.items():
+        path = root / folder / f"{name}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, path)
+
+
+def write_archive(path: Path, root: Path, folders: Sequence[str], *, backwards: bool = False) -> None:
+    """Pack folders of the layout into one .tar.zst."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for folder in folders:
+            for file in sorted((root / folder).rglob("*.pt"), reverse=backwards):
+                tar.add(file, file.relative_to(root).as_posix())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(zstd.compress(stream.getvalue()))
+
+
+@pytest.fixture
+def make_files() -> Callable[..., dict[str, Any]]:
+    """`released_files`."""
+    return released_files
+
+
+@pytest.fixture
+def save_item() -> Callable[..., None]:
+    """`save_released`."""
+    return save_released
+
+
+@pytest.fixture
+def pack() -> Callable[..., None]:
+    """`write_archive`."""
+    return write_archive
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """Ten items of two speakers in the layout of the released archives, targets of 16 to 18 tokens, with metadata."""
+    root = tmp_path / "released"
+    rows = []
+    for k in range(10):
+        name = f"speaker_{k % 2}/clip{k}"
+        save_released(root, name, released_files(k, n_target=16 + k % 3, n_reference=17 + k % 2))
+        row = {"media_path": f"videos/{name}.mp4", "caption": f"{PROMPT} {k}", "speaker": f"speaker_{k % 2}"}
+        rows.append(row | {"reference_path": f"videos/{name}-voice.mp4"})
+    (root / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+@pytest.fixture
+def read_set() -> Callable[[Path], dict[str, PairSample]]:
+    """Read all samples of a shard set by the name of their item."""
+
+    def read(folder: Path) -> dict[str, PairSample]:
+        found = open_shards(str(folder))
+        refs = [(shard, k) for shard, count in enumerate(found.index.counts) for k in range(count)]
+        return {sample.meta["source"]: sample for _, sample in found.read(refs)}
+
+    return read
+
+
+@pytest.fixture
+def tree() -> Callable[[Path], dict[str, bytes]]:
+    """Read all files of a folder."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    return read

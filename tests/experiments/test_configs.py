@@ -13,6 +13,7 @@ from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.ltx2.lora import LoRA
 from idlora_pl.method.in_context import InContext
 from idlora_pl.training.module import IDLoRA
+from idlora_pl.training.objective import Objective
 from idlora_pl.training.optimizer import AdamW
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,7 @@ def test_the_defaults_are_those_of_the_released_training():
     assert (AdamW().learning_rate, AdamW().final_fraction) == (2e-4, 0.1)
     assert settings["in_context"] == InContext()
     assert InContext() == InContext("negative", video_sees_reference=False, reference_sees_text=False)
+    assert settings["objective"] == Objective()
     assert settings["first_frame_p"] == 0.9
     assert (settings["reference_dropout"], settings["text_dropout"]) == (0, 0)
     assert settings["base"] == "ltx2-19b"
@@ -118,6 +120,7 @@ def test_the_command_line_has_the_defaults_of_python_and_of_the_released_trainin
     assert defaults["trainer.gradient_clip_val"] == 1.0
     assert defaults["model.lora.rank"] == 128
     assert defaults["model.first_frame_p"] == 0.9
+    assert defaults["model.objective.first_frame_coin"] == "sample"
     assert defaults["data.batch_size"] == 4
     assert defaults["model.sampling.steps"] == 30
     assert defaults["trainer.default_root_dir"] == defaults["run"]

@@ -1,12 +1,16 @@
 """Random tiny networks of the real classes, built once."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from torch import Tensor
 
 from idlora_pl.ltx2.codecs import Codecs
+from idlora_pl.ltx2.presets import PRESETS
 from idlora_pl.ltx2.text import TextEncoder
+from idlora_pl.ltx2.transformer import LTX2
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +35,19 @@ def noise_frames() -> Tensor:
 def noise_sound() -> Tensor:
     """One second of white noise at 16 kHz, (1, 2, 16000)."""
     return 0.1 * torch.randn(1, 2, 16000, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="session")
+def smoke_ltx23() -> LTX2:
+    """A random base model in the layout of LTX-2.3, with the sizes of the smoke model; tests must leave it as it is."""
+    smoke, preset = PRESETS["smoke"].config, PRESETS["ltx2.3-22b"]
+    sizes = ("num_attention_heads", "attention_head_dim", "cross_attention_dim")
+    small = {f"{stream}{name}": smoke[f"{stream}{name}"] for name in sizes for stream in ("", "audio_")}
+    config = {**preset.config, **small, **{name: smoke[name] for name in ("num_layers", "caption_channels")}}
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        tiny = replace(preset, config=config, dtype=torch.float32, device="cpu", stg_block=1)
+        return LTX2(tiny).requires_grad_(False)
 
 
 def connectors_of_2_3(width: int, n_hidden_states: int) -> LTX2TextConnectors:

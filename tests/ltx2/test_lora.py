@@ -55,6 +55,9 @@ def test_models_and_their_adapters_have_the_published_sizes(name, base, added):
     assert sum(weight.numel() for weight in model.parameters()) == base
     if added:
         assert attach_lora(model, rank=128) == added
+        state = lora_state_dict(model)
+        assert len(state) == 1728
+        assert sum(weight.numel() for weight in state.values()) == added
 
 
 def test_the_paper_trains_eighteen_linears_per_block(smoke_ltx2):
@@ -99,8 +102,8 @@ def test_detaching_gives_the_base_back(smoke_ltx2, make_sequence):
 
 def test_a_saved_adapter_loads_back_exactly(smoke_ltx2, make_sequence, tmp_path):
     model, fresh = trained(smoke_ltx2, rank=4, alpha=6.0), copy_of(smoke_ltx2)
-    save_adapter(model, tmp_path / "new" / "adapter.safetensors", InContext().to_metadata())
-    metadata = load_adapter(fresh, tmp_path / "new" / "adapter.safetensors")
+    path = save_adapter(model, tmp_path / "new", InContext().to_metadata(), style="diffusers")
+    metadata = load_adapter(fresh, path)
     assert InContext.from_metadata(metadata) == InContext()
     assert attached_lora(fresh) == attached_lora(model)
     for name, weight in lora_state_dict(model).items():
@@ -148,19 +151,27 @@ def broken(state, case):
         state[name] = state[name][:, 1:].contiguous()
     elif case == "other linear":
         state = {key.replace("audio_attn1", "text_attn1"): weight for key, weight in state.items()}
-    elif case == "untrained":
-        state = {key: weight * (".lora_A." in key) for key, weight in state.items()}
+    elif case == "block":
+        state = {key: weight for key, weight in state.items() if ".1.audio_attn1" not in key}
+    elif case == "nan":
+        state[name] = state[name].clone().fill_(torch.nan)
+    elif case in ("untrained", "no way in"):
+        kept = ".lora_A." if case == "untrained" else ".lora_B."
+        state = {key: weight * (kept in key) for key, weight in state.items()}
     return state
 
 
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("missing", r"1 tensors missing \['transformer_blocks.0.audio_ff.net.2.lora_A.weight'\]"),
-        ("foreign", r"1 of 73 names are no LoRA weights of LTX-2 \['lora_te.weight'\]"),
-        ("shape", r"net.2.lora_A.weight is \(4, 63\), smoke at rank 4 needs \(4, 64\)"),
-        ("other linear", r"smoke has no linear transformer_blocks.0.text_attn1.to_k"),
-        ("untrained", "every lora_B is zero: the adapter was never trained"),
+        ("missing", "1 tensors missing: transformer_blocks.0.audio_ff.net.2.lora_A.weight; pass a complete"),
+        ("foreign", "1 of 73 names are no LoRA weights of LTX-2: lora_te.weight; pass a file"),
+        ("shape", r"smoke at rank 4 \(1 of another shape: .*net.2.lora_A.weight is \(4, 63\), not \(4, 64\)\)"),
+        ("other linear", r"16 unexpected: .*0.text_attn1.to_k.lora_A.weight, .*0.text_attn1.to_k.lora_B.* and 13 more"),
+        ("block", r"8 missing: .*1.audio_attn1.to_k.lora_A.weight.* and 5 more\); pass one that was trained on this"),
+        ("nan", "1 tensors hold nan or infinity: .*0.audio_ff.net.2.lora_A.weight"),
+        ("untrained", "changes nothing: each of its 36 updates is zero, the adapter was never trained"),
+        ("no way in", "changes nothing: each of its 36 updates is zero"),
     ],
 )
 def test_a_faulty_adapter_is_refused_and_nothing_is_attached(smoke_ltx2, tmp_path, case, message):
@@ -212,10 +223,10 @@ def test_a_second_adapter_is_refused(smoke_ltx2):
 
 def test_a_state_of_another_form_is_refused(smoke_ltx2, tmp_path):
     state = lora_state_dict(trained(smoke_ltx2, rank=4))
-    with pytest.raises(ValueError, match=r"is \(4, .*\), the attached adapter has \(2, "):
+    with pytest.raises(ValueError, match=r"72 of another shape: .* is \(4, 16\), not \(2, 16\)"):
         load_lora_state_dict(trained(smoke_ltx2, rank=2), state)
     state.popitem()
-    with pytest.raises(ValueError, match="adapter state misses 1 tensors"):
+    with pytest.raises(ValueError, match="not a state of the attached adapter .1 missing: "):
         load_lora_state_dict(trained(smoke_ltx2, rank=4), state)
     with pytest.raises(ValueError, match=r"carries no adapter; call attach_lora\(model\) first"):
         lora_state_dict(smoke_ltx2)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import Gemma3ForConditionalGeneration
 
 from idlora_pl.ltx2.connectors import normalise_layers, smoke_connectors
@@ -168,6 +169,55 @@ def test_missing_parts_are_named(smoke_text, tmp_path):
     smoke_text.save_pretrained(tmp_path)
     (tmp_path / "tokenizer" / "tokenizer_config.json").unlink()
     with pytest.raises(ValueError, match="missing tokenizer/tokenizer_config.json"):
+        TextEncoder.from_pretrained(tmp_path)
+
+
+def in_one_folder(model, folder):
+    """Gemma as transformers and the Gemma release have it: weights and tokenizer side by side."""
+    model.gemma.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+
+
+def in_two_folders(model, folder):
+    """The tokenizer in a folder of its own."""
+    model.gemma.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def as_diffusers(model, folder):
+    """text_encoder/ and tokenizer/."""
+    model.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("save", [in_one_folder, in_two_folders, as_diffusers])
+def test_the_language_model_may_lie_in_a_folder_of_its_own(text_encoder, tmp_path, save):
+    save(text_encoder.language_model, tmp_path / "gemma")
+    text_encoder.connectors.save_pretrained(tmp_path / "checkpoint" / "connectors")
+    loaded = TextEncoder.from_pretrained(tmp_path / "checkpoint", gemma=tmp_path / "gemma")
+    assert isinstance(loaded.language_model.gemma, Gemma3ForConditionalGeneration)
+    assert torch.equal(loaded.encode(PROMPTS).video, text_encoder.encode(PROMPTS).video)
+
+
+def test_a_folder_without_a_language_model_is_refused(smoke_text, tmp_path):
+    smoke_text.connectors.save_pretrained(tmp_path / "connectors")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: neither text_encoder/ nor config.json; pass the folder of a Gemma 3"):
+        TextEncoder.from_pretrained(tmp_path, gemma=tmp_path / "empty")
+    smoke_text.language_model.gemma.save_pretrained(tmp_path / "untold")
+    with pytest.raises(ValueError, match="untold: no tokenizer_config.json with tokenizer.json"):
+        TextEncoder.from_pretrained(tmp_path, gemma=tmp_path / "untold")
+
+
+def test_weights_of_the_language_model_that_do_not_fit_are_named(smoke_text, tmp_path):
+    smoke_text.save_pretrained(tmp_path)
+    path = tmp_path / "text_encoder" / "model.safetensors"
+    weights = load_file(path)
+    gone = next(name for name in weights if name.endswith("layers.1.mlp.up_proj.weight") and "vision" not in name)
+    del weights[gone]
+    save_file(weights | {"model.extra.weight": torch.zeros(1)}, path, metadata={"format": "pt"})
+    with pytest.raises(
+        ValueError, match=r"text_encoder: .* \(1 missing: .*up_proj.weight; 1 unexpected: .*extra.weight"
+    ):
         TextEncoder.from_pretrained(tmp_path)
 
 

@@ -1,9 +1,12 @@
 """LTX2: the velocity field over the stock diffusers transformer."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from idlora_pl.ltx2.presets import PRESETS, preset_named
 from idlora_pl.ltx2.transformer import LTX2
@@ -16,8 +19,9 @@ from idlora_pl.method.guidance import (
 )
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.perturbation import UNPERTURBED, Perturbation
+from idlora_pl.method.res2s import sample_res2s, sde_noise
 from idlora_pl.method.sampler import sample_euler
-from idlora_pl.method.tokens import TextContext, Tokens
+from idlora_pl.method.tokens import TextContext
 
 SIGMA = torch.tensor([0.6])
 SEEN = InContext(video_sees_reference=True, reference_sees_text=True)
@@ -32,17 +36,6 @@ def outputs_of(module, run):
     finally:
         handle.remove()
     return calls
-
-
-def sample_of(av, index):
-    """The sequence of one sample of a batch."""
-
-    def cut(tokens):
-        parts = (part[index : index + 1] for part in (tokens.latents, tokens.positions, tokens.clean))
-        return Tokens(*parts, n_reference=tokens.n_reference)
-
-    text = TextContext(av.text.video[index : index + 1], av.text.audio[index : index + 1])
-    return replace(av, video=cut(av.video), audio=cut(av.audio), text=text)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +64,7 @@ def test_velocities_have_the_shape_of_the_target(smoke_ltx2, make_sequence):
     assert audio.shape == av.audio.target().latents.shape
 
 
-def test_a_batch_equals_its_samples_one_by_one(smoke_ltx2, make_sequence):
+def test_a_batch_equals_its_samples_one_by_one(smoke_ltx2, make_sequence, sample_of):
     av, sigma = make_sequence(batch=3), torch.tensor([0.2, 0.5, 0.9])
     together = smoke_ltx2(av, sigma)
     for index in range(3):
@@ -80,20 +73,26 @@ def test_a_batch_equals_its_samples_one_by_one(smoke_ltx2, make_sequence):
             torch.testing.assert_close(part, expected[index : index + 1], atol=1e-5, rtol=0)
 
 
-def test_guided_sampling_of_a_batch_equals_its_samples_one_by_one(smoke_ltx2, make_sequence):
+def run_euler(field, start, seeds):
+    return sample_euler(field, start, torch.tensor([1.0, 0.7, 0.3, 0.0]))
+
+
+def run_res2s(field, start, seeds):
+    return sample_res2s(field, start, torch.tensor([1.0, 0.7, 0.3]), sde_noise(start, seeds))
+
+
+@pytest.mark.parametrize(("run", "projected"), [(run_euler, False), (run_res2s, True)])
+def test_guided_sampling_of_a_batch_equals_its_samples_one_by_one(smoke_ltx2, make_sequence, sample_of, run, projected):
     av, other = make_sequence(batch=2), make_sequence(batch=2, seed=1)
-    terms = (TextGuidance(), IdentityGuidance(), PerturbedGuidance(blocks=(1,)), ModalityGuidance())
+    text = TextGuidance(projected=projected)
+    terms = (text, IdentityGuidance(), PerturbedGuidance(blocks=(1,)), ModalityGuidance())
 
-    def sample(start, negative):
-        return sample_euler(
-            lambda now, sigma: guided(smoke_ltx2, now, sigma, terms, negative),
-            start,
-            torch.tensor([1.0, 0.7, 0.3, 0.0]),
-        )
+    def sample(start, negative, seeds):
+        return run(lambda now, sigma: guided(smoke_ltx2, now, sigma, terms, negative), start, seeds)
 
-    together = sample(av, other.text)
+    together = sample(av, other.text, [3, 4])
     for index in range(2):
-        alone = sample(sample_of(av, index), sample_of(other, index).text)
+        alone = sample(sample_of(av, index), sample_of(other, index).text, [3 + index])
         # three steps of guidance multiply rounding by about ten
         expected = together.audio.latents[index : index + 1]
         torch.testing.assert_close(alone.audio.latents, expected, atol=1e-4, rtol=0)
@@ -111,6 +110,71 @@ def test_video_attends_to_target_audio_alone_when_the_reference_is_hidden(smoke_
 def test_hiding_the_reference_from_video_changes_the_velocities(smoke_ltx2, make_sequence):
     seen, hidden = make_sequence(recipe=SEEN), make_sequence(recipe=replace(SEEN, video_sees_reference=False))
     assert not torch.equal(smoke_ltx2(seen, SIGMA)[0], smoke_ltx2(hidden, SIGMA)[0])
+
+
+@pytest.fixture(scope="module", params=["ltx2-19b", "ltx2.3-22b"])
+def one_block(request):
+    """A model of one block, in the layout of LTX-2 19B, then in that of LTX-2.3, and its text of 5 tokens."""
+    small = {**{key: PRESETS["smoke"].config[key] for key in (*SMALL, "caption_channels")}, "num_layers": 1}
+    full = PRESETS[request.param]
+    preset = replace(full, config={**full.config, **small}, dtype=torch.float32, device="cpu", stg_block=0)
+    return LTX2(preset).requires_grad_(False)
+
+
+def text_for(model, batch, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return TextContext(*(torch.randn(batch, 5, width, generator=generator) for width in model.preset.text_channels))
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 1000), st.integers(1, 5), st.floats(0.01, 100))
+def test_a_hidden_reference_reaches_no_video_token(one_block, make_sequence, seed, n_reference, size):
+    # perturbed self-attention of the audio mixes no tokens: all that is left is the attention of video to audio
+    alone = Perturbation((0,), "audio")
+    outputs = {}
+    for name, recipe in {"hidden": InContext(), "seen": replace(InContext(), video_sees_reference=True)}.items():
+        av = make_sequence(n_reference=n_reference, recipe=recipe, seed=seed)
+        av = replace(av, text=text_for(one_block, 1, seed))
+        latents = av.audio.latents.clone()
+        latents[:, :n_reference] = size * torch.randn(1, n_reference, 128)
+        other = replace(av, audio=av.audio.with_latents(latents))
+        outputs[name] = [one_block(either, SIGMA, perturbation=alone)[0] for either in (av, other)]
+    assert torch.equal(*outputs["hidden"])
+    assert not torch.equal(*outputs["seen"])
+
+
+masks = st.lists(st.booleans(), min_size=5, max_size=5).filter(lambda mask: any(mask) and not all(mask))
+
+
+@settings(max_examples=15)
+@given(masks, st.floats(0, 50), st.booleans())
+def test_hidden_text_reaches_no_token(one_block, make_sequence, mask, size, reference_sees_text):
+    shown, text = torch.tensor([mask]), text_for(one_block, 1, 0)
+    noisy = [torch.where(shown[..., None], part, size * torch.randn_like(part)) for part in (text.video, text.audio)]
+    av = make_sequence(recipe=InContext(reference_sees_text=reference_sees_text))
+
+    def velocities(text):
+        return torch.cat([part.flatten() for part in one_block(replace(av, text=text), SIGMA)])
+
+    assert torch.equal(velocities(replace(text, mask=shown)), velocities(TextContext(*noisy, shown)))
+    assert not torch.equal(velocities(text), velocities(TextContext(*noisy)))
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 1000), st.integers(1, 5))
+def test_a_reference_that_sees_no_text_does_not_depend_on_it(one_block, make_sequence, seed, n_reference):
+    # isolated and with perturbed self-attention, a reference token reads the text and nothing else
+    alone, changes = Perturbation((0,), isolate=True), {}
+    for recipe in (InContext(), replace(InContext(), reference_sees_text=True), InContext(hidden_text="uniform")):
+        av = make_sequence(n_reference=n_reference, recipe=recipe, seed=seed)
+        texts = (text_for(one_block, 1, seed), text_for(one_block, 1, seed + 1))
+        rows = []
+        for text in texts:
+            run = partial(one_block, replace(av, text=text), SIGMA, perturbation=alone)
+            rows.append(outputs_of(one_block.transformer.audio_proj_out, run)[0][1])
+        assert not torch.equal(rows[0][:, n_reference:], rows[1][:, n_reference:])
+        changes[recipe] = not torch.equal(rows[0][:, :n_reference], rows[1][:, :n_reference])
+    assert list(changes.values()) == [False, True, True]
 
 
 def test_a_reference_that_sees_nothing_gets_exact_zeros_from_the_text(smoke_ltx2, make_sequence):
@@ -167,15 +231,9 @@ def test_a_perturbed_block_of_the_19b_layout_loses_its_self_attention(make_seque
     torch.testing.assert_close(perturbed, model(av, SIGMA))
 
 
-def text_of_ltx23(av):
-    """The sequence with text of the widths of the smoke model in the layout of LTX-2.3."""
-    batch = av.video.latents.shape[0]
-    return replace(av, text=TextContext(torch.randn(batch, 5, 32), torch.randn(batch, 5, 16)))
-
-
 @pytest.mark.parametrize(("modalities", "silent"), [("both", "va"), ("video", "v"), ("audio", "a")])
 def test_a_perturbed_block_of_the_23_layout_passes_its_values(smoke_ltx23, make_sequence, modalities, silent):
-    av, twin = text_of_ltx23(make_sequence()), Perturbation((1,), modalities)
+    av, twin = replace(make_sequence(), text=text_for(smoke_ltx23, 1, 0)), Perturbation((1,), modalities)
     block = smoke_ltx23.transformer.transformer_blocks[1]
     for key, attention in (("v", block.attn1), ("a", block.audio_attn1)):
         queries = outputs_of(attention.to_q, lambda: smoke_ltx23(av, SIGMA, perturbation=twin))
@@ -186,8 +244,8 @@ def test_a_perturbed_block_of_the_23_layout_passes_its_values(smoke_ltx23, make_
 @pytest.mark.parametrize("layout", ["19b", "2.3"])
 @pytest.mark.parametrize("twin", [Perturbation((0, 1)), Perturbation((1,), "video"), Perturbation(isolate=True)])
 def test_a_perturbation_of_some_samples_equals_calls_of_their_own(smoke_ltx2, smoke_ltx23, make_sequence, layout, twin):
-    model, av = (smoke_ltx2, make_sequence(batch=3)) if layout == "19b" else (smoke_ltx23, None)
-    av = av or text_of_ltx23(make_sequence(batch=3))
+    model = smoke_ltx2 if layout == "19b" else smoke_ltx23
+    av = replace(make_sequence(batch=3), text=text_for(model, 3, 0))
     samples, sigma = torch.tensor([False, True, False]), torch.tensor([0.2, 0.5, 0.9])
     mixed = model(av, sigma, perturbation=replace(twin, samples=samples))
     for expected, chosen in ((model(av, sigma), ~samples), (model(av, sigma, perturbation=twin), samples)):

@@ -43,19 +43,25 @@ def test_a_folder_with_other_settings_is_refused(smoke_ltx2, tmp_path):
     smoke_ltx2.transformer.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "rope_type": "interleaved"}))
-    with pytest.raises(ValueError, match=r"config.json has rope_type = 'interleaved', preset 'smoke' needs 'split'"):
+    with pytest.raises(
+        ValueError, match=r"config.json is not that of preset 'smoke': rope_type = 'interleaved', not 'split'"
+    ):
         LTX2.from_pretrained(tmp_path, "smoke")
 
 
 def test_weights_of_another_preset_are_refused(nano_file):
-    with pytest.raises(ValueError, match=r"nano.safetensors: not the weights of preset 'smoke'; 0 names missing"):
+    with pytest.raises(
+        ValueError, match=r"weights of preset 'smoke' \(144 unexpected: .* and 141 more; 198 of another shape: "
+    ):
         LTX2.from_pretrained(nano_file[0], "smoke")
 
 
 def test_weights_of_another_width_are_refused(smoke_ltx2, tmp_path):
     weights = {**smoke_ltx2.transformer.state_dict(), "proj_in.bias": torch.zeros(3)}
     save_file(weights, tmp_path / "odd.safetensors")
-    with pytest.raises(ValueError, match=r"odd.safetensors: proj_in.bias is \(3,\), preset 'smoke' needs \(32,\)"):
+    with pytest.raises(
+        ValueError, match=r"odd.safetensors: .* \(1 of another shape: proj_in.bias is \(3,\), not \(32,\)\)"
+    ):
         LTX2.from_pretrained(tmp_path / "odd.safetensors", "smoke")
 
 

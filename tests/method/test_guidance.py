@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from idlora_pl.method.flow import x0_from_velocity
 from idlora_pl.method.guidance import (
+    Guidance,
     IdentityGuidance,
     ModalityGuidance,
     PerturbedGuidance,
@@ -25,7 +26,7 @@ scales = st.floats(-3, 8)
 
 
 class CountingField:
-    """A velocity field that depends on everything it is given and counts its calls."""
+    """A velocity field that depends on everything it is given, sample by sample, and counts its calls."""
 
     def __init__(self) -> None:
         """Start at zero calls."""
@@ -40,19 +41,24 @@ class CountingField:
     ) -> tuple[Tensor, Tensor]:
         """Velocities of the target tokens."""
         self.calls += 1
-        hint = av.text.video.mean() + 0.3 * sum(perturbation.blocks) + 0.1 * av.audio.n_reference
-        sound, picture = (0.0, 0.0) if perturbation.isolate else (av.audio.latents.mean(), av.video.latents.mean())
+        hint = mean(av.text.video) + 0.3 * sum(perturbation.blocks) + 0.1 * av.audio.n_reference
+        hint = hint + (0.2 if perturbation.modalities == "video" else 0.0) + sigma[:, None, None]
+        sound, picture = (0.0, 0.0) if perturbation.isolate else (mean(av.audio.latents), mean(av.video.latents))
         return torch.sin(av.video.latents + hint + sound), torch.cos(av.audio.target().latents * hint + picture)
 
 
-def sequence(n_reference: int = 2) -> AVSequence:
-    def tokens(n_tokens: int, n_reference: int = 0) -> Tokens:
-        latents = torch.randn(1, n_tokens, 2, dtype=torch.float64)
-        clean = (torch.arange(n_tokens) < n_reference)[None]
-        return Tokens(latents, torch.zeros(1, 1, n_tokens, 2), clean, n_reference)
+def mean(tokens: Tensor) -> Tensor:
+    return tokens.mean(dim=(1, 2), keepdim=True)
 
-    text = TextContext(*(torch.ones(1, 1, 2, dtype=torch.float64),) * 2)
-    return AVSequence(tokens(4), tokens(3 + n_reference, n_reference), text)
+
+def sequence(n_reference: int = 2, batch: int = 1) -> AVSequence:
+    def tokens(n_tokens: int, n_clean: int, n_reference: int = 0) -> Tokens:
+        latents = torch.randn(batch, n_tokens, 2, dtype=torch.float64)
+        clean = (torch.arange(n_tokens) < n_clean).expand(batch, -1)
+        return Tokens(latents, torch.zeros(batch, 1, n_tokens, 2), clean, n_reference)
+
+    text = TextContext(*(torch.ones(batch, 1, 2, dtype=torch.float64),) * 2)
+    return AVSequence(tokens(4, 1), tokens(3 + n_reference, n_reference, n_reference), text)
 
 
 IDLE = [TextGuidance(1.0, 1.0), IdentityGuidance(0.0), PerturbedGuidance(0.0), ModalityGuidance(1.0)]
@@ -90,30 +96,64 @@ def test_identity_guidance_is_the_contrast_with_the_model_that_heard_no_voice():
     torch.testing.assert_close(audio, base + 3.0 * (base - deaf))
 
 
-@given(scales, scales, scales, scales, scales)
-def test_guidance_of_velocities_equals_guidance_of_clean_estimates(video, audio, identity, perturbed, modality):
-    av, field = sequence(), CountingField()
-    terms = [
-        TextGuidance(video, audio),
+def terms_of(
+    video: float, audio: float, identity: float, perturbed: float, modality: float, projected: bool
+) -> list[Guidance]:
+    return [
+        TextGuidance(video, audio, projected),
         IdentityGuidance(identity),
-        PerturbedGuidance(perturbed, blocks=(1,)),
+        PerturbedGuidance(perturbed, blocks=(1,), modalities="video"),
         ModalityGuidance(modality),
     ]
-    timesteps = av.video.timesteps(SIGMA), av.audio.target().timesteps(SIGMA)
-    x = av.video.latents, av.audio.target().latents
 
-    def estimates(velocities: tuple[Tensor, Tensor]) -> list[Tensor]:
-        return [x0_from_velocity(*parts) for parts in zip(x, velocities, timesteps, strict=True)]
 
-    base = estimates(field(av, SIGMA))
-    combined = [part.clone() for part in base]
-    for term in terms:
-        twin = estimates(term.twin(field, av, SIGMA, NEGATIVE))
-        for part, weight in enumerate(term.weights):
-            combined[part] += weight * (base[part] - twin[part])
-    result = estimates(guided(field, av, SIGMA, terms, NEGATIVE))
-    # float64, weights up to 8: rounding below 1e-12
-    torch.testing.assert_close(result, combined, atol=1e-12, rtol=0)
+@given(scales, scales, scales, scales, scales, st.booleans())
+def test_guidance_of_velocities_equals_guidance_of_clean_estimates(v, a, identity, perturbed, modality, projected):
+    av, field = sequence(batch=2), CountingField()
+    sigma = torch.tensor([0.5, 0.9], dtype=torch.float64)
+    negative = NEGATIVE.expand(2)
+
+    def x0(sequence: AVSequence, perturbation: Perturbation = UNPERTURBED) -> list[Tensor]:
+        """Clean estimates of all tokens, x - v t with t = 0 on clean tokens, as the scripts compute them."""
+        velocities = field(sequence, sigma, perturbation=perturbation)
+        rows = torch.cat([torch.zeros(2, sequence.audio.n_reference, 2), velocities[1]], dim=1)
+        moved = ((sequence.video, velocities[0]), (sequence.audio, rows))
+        return [x0_from_velocity(tokens.latents, v, tokens.timesteps(sigma)) for tokens, v in moved]
+
+    def text_contrast(positive: Tensor, negative: Tensor) -> Tensor:
+        factor = torch.ones(2)
+        if projected:
+            factor = torch.stack(
+                [(p * n).sum() / ((n * n).sum() + 1e-8) for p, n in zip(positive, negative, strict=True)]
+            )
+        return positive - factor[:, None, None] * negative
+
+    p, n = x0(av), x0(replace(av, text=negative))
+    r, s, b = x0(av.without_reference()), x0(av, Perturbation((1,), "video")), x0(av, Perturbation(isolate=True))
+    voice = torch.cat([torch.zeros(2, 2, 2), p[1][:, 2:] - r[1]], dim=1)
+    # spec section 4.4, with the text contrast of section 4.6
+    video = p[0] + (v - 1) * text_contrast(p[0], n[0]) + perturbed * (p[0] - s[0]) + (modality - 1) * (p[0] - b[0])
+    audio = p[1] + (a - 1) * text_contrast(p[1], n[1]) + perturbed * (p[1] - s[1]) + (modality - 1) * (p[1] - b[1])
+    audio = audio + identity * voice
+
+    result = guided(field, av, sigma, terms_of(v, a, identity, perturbed, modality, projected), negative)
+    for tokens, velocity, expected in ((av.video, result[0], video), (av.audio, result[1], audio)):
+        blended = torch.where(tokens.clean[..., None], tokens.latents, expected)
+        actual = tokens.moved(velocity, -sigma[:, None, None]).latents
+        # float64, weights up to 8 on numbers up to 10: rounding below 1e-11
+        torch.testing.assert_close(actual, blended, atol=1e-11, rtol=0)
+
+
+@settings(max_examples=30)
+@given(scales, scales, scales, scales, scales, st.booleans())
+def test_guidance_of_a_batch_equals_its_samples_one_by_one(sample_of, v, a, identity, perturbed, modality, projected):
+    av, field, sigma = sequence(batch=3), CountingField(), torch.tensor([0.2, 0.5, 0.9])
+    terms = terms_of(v, a, identity, perturbed, modality, projected)
+    together = guided(field, av, sigma, terms, NEGATIVE.expand(3))
+    for index in range(3):
+        alone = guided(field, sample_of(av, index), sigma[index : index + 1], terms, NEGATIVE)
+        for part, expected in zip(alone, together, strict=True):
+            torch.testing.assert_close(part, expected[index : index + 1], atol=1e-12, rtol=1e-12)
 
 
 def test_public_scales_become_the_weights_of_the_paper():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.method.flow import velocity, x_sigma
-from idlora_pl.method.sampler import noise_tokens, sample_euler
+from idlora_pl.method.sampler import noise_tokens, released_noise, sample_euler
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
 
 schedules = st.lists(st.integers(1, 63), unique=True).map(
@@ -16,15 +16,15 @@ schedules = st.lists(st.integers(1, 63), unique=True).map(
 )
 
 
-def constant_case():
+def constant_case(batch=2):
     def tokens(n_tokens, n_clean, n_reference=0):
-        latents = torch.randint(-8, 8, (2, n_tokens, 3)).float()
-        clean = (torch.arange(n_tokens) < n_clean).expand(2, -1)
-        return Tokens(latents, torch.zeros(2, 1, n_tokens, 2), clean, n_reference)
+        latents = torch.randint(-8, 8, (batch, n_tokens, 3)).float()
+        clean = (torch.arange(n_tokens) < n_clean).expand(batch, -1)
+        return Tokens(latents, torch.zeros(batch, 1, n_tokens, 2), clean, n_reference)
 
-    text = TextContext(torch.zeros(2, 1, 1), torch.zeros(2, 1, 1))
+    text = TextContext(torch.zeros(batch, 1, 1), torch.zeros(batch, 1, 1))
     start = AVSequence(tokens(6, 2), tokens(7, 3, n_reference=3), text)
-    return start, (torch.randint(-8, 8, (2, 6, 3)).float(), torch.randint(-8, 8, (2, 4, 3)).float())
+    return start, (torch.randint(-8, 8, (batch, 6, 3)).float(), torch.randint(-8, 8, (batch, 4, 3)).float())
 
 
 @given(schedules)
@@ -75,6 +75,25 @@ def test_noise_of_a_sample_does_not_depend_on_its_batch(seeds):
     assert torch.equal(together, alone)
 
 
+@given(schedules, st.integers(1, 3))
+def test_a_batch_equals_its_samples_one_by_one(sample_of, sigmas, batch):
+    def field(av, sigma):
+        level = sigma[:, None, None] + av.audio.latents.mean(dim=(1, 2), keepdim=True)
+        return (av.video.latents * level).sin(), (av.audio.target().latents + level).cos()
+
+    seeds, (start, _) = range(batch), constant_case(batch)
+    start = replace(
+        start,
+        video=start.video.with_latents(noise_tokens(seeds, 6, 3)),
+        audio=start.audio.with_latents(noise_tokens(seeds, 7, 3, stream=1)),
+    )
+    together = sample_euler(field, start, sigmas)
+    for index in range(batch):
+        alone = sample_euler(field, sample_of(start, index), sigmas)
+        for own, whole in ((alone.video, together.video), (alone.audio, together.audio)):
+            torch.testing.assert_close(own.latents, whole.latents[index : index + 1])
+
+
 @given(st.integers(0, 2**31))
 def test_video_and_audio_noise_of_one_seed_differ(seed):
     assert not torch.equal(noise_tokens([seed], 4, 3, stream=0), noise_tokens([seed], 4, 3, stream=1))
@@ -83,3 +102,15 @@ def test_video_and_audio_noise_of_one_seed_differ(seed):
 def test_an_unknown_noise_stream_is_refused():
     with pytest.raises(ValueError, match=r"stream must be 0 \(video\) or 1 \(audio\); got 2"):
         noise_tokens([0], 4, 3, stream=2)
+
+
+def test_released_noise_draws_video_then_audio_from_one_generator():
+    generator = torch.Generator().manual_seed(42)
+    expected = [torch.randn(1, n_tokens, 8, generator=generator, dtype=torch.bfloat16) for n_tokens in (4, 7)]
+    drawn = released_noise(42, 4, 7, 8, dtype=torch.bfloat16)
+    assert all(torch.equal(*parts) for parts in zip(drawn, expected, strict=True))
+
+
+def test_released_noise_of_the_target_depends_on_the_length_of_the_reference():
+    (_, short), (_, long) = released_noise(0, 4, 7, 8), released_noise(0, 4, 9, 8)
+    assert not torch.equal(short[:, -7:], long[:, -7:])

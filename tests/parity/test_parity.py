@@ -1,84 +1,206 @@
-"""Agreement with the authors' code on tiny random weights, within the tolerances of the golden files.
-
-The model runs in a process of its own with MKL_CBWR=COMPATIBLE: float32 exp differs by one unit in the last
-place between CPU code paths, a table of exp is multiplied by timesteps up to 1000 before a cosine, and that
-alone moves outputs by up to 1.6e-5. On the compatible path the same code agrees to 3e-6.
-"""
+"""`idlora parity`: the golden cases pass, other shapes pass, changed numbers fail, and what is unclear is named."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from idlora_pl.ltx2.schedule import sigmas
+from idlora_pl.parity.command import PATH_VARIABLE, main
+from idlora_pl.parity.run import CHECKS, run_folder
+from idlora_pl.tools import TOOLS
+from tests.parity.broken import CHANGED, WRONG, write_changed, write_wrong
+from tests.parity.made import make_folder
 
-HERE = Path(__file__).parent
-FORWARD = [f"case{n}.{part}" for n in (1, 2, 3, 4, 6, "6.assembled") for part in ("video", "audio")]
-TWINS = ("stg_av", "stg_v", "isolated", "mixed_stg_av", "mixed_isolated")
-PERTURBED = [f"case5.{twin}.{part}" for twin in TWINS for part in ("video", "audio")]
-LOSSES = ["loss", *(f"loss.{v}" for v in ("base_without_lora", "no_masks", "a2v_only", "text_only"))]
-LOSSES += ["loss.positive_positions", "loss.no_first_frame"]
-SAMPLES = [
-    f"{run}.{part}" for run in ("out", "variant.identity_only", "variant.no_reference") for part in ("video", "audio")
-]
-LAYOUTS = pytest.mark.parametrize("layout", ["m19b", "m23"])
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+SHARED = ROOT.parent / "shared" / "golden"
+NAMES = sorted(path.stem for path in GOLDEN.glob("*.json"))
+OUTSIDE = {"json": "JSON", "alone": "file", "orphan": "wrong_orphan.json", "damaged": "file"}
+"""Files that are no cases, and what the message names."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of the command gave: exit status, output, and the rows of its JSON file by name."""
+
+    status: int
+    out: str
+    err: str
+    rows: dict[str, dict]
+
+
+def rows_of(path: Path) -> dict[str, dict]:
+    return {row["name"]: row for row in json.loads(path.read_text())["cases"]}
 
 
 @pytest.fixture(scope="module")
-def errors():
-    """Largest difference of every check."""
-    root = HERE.parents[1]
-    environment = {**os.environ, "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    command = [sys.executable, str(HERE / "compare.py")]
-    finished = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    return json.loads(finished.stdout)
+def golden(tmp_path_factory):
+    """The command on the golden cases, in the process that it starts for them."""
+    written = tmp_path_factory.mktemp("golden") / "rows.json"
+    environment = {name: value for name, value in os.environ.items() if name != PATH_VARIABLE}
+    command = [sys.executable, "-m", "idlora_pl.parity", str(GOLDEN), "--json", str(written)]
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert written.is_file(), finished.stderr
+    return Run(finished.returncode, finished.stdout, finished.stderr, rows_of(written))
 
 
-@LAYOUTS
-@pytest.mark.parametrize("check", [*FORWARD, *PERTURBED])
-def test_forward_passes_agree_with_the_authors_code(errors, layout, check):
-    assert errors[f"{layout}.forward.{check}"] <= 5e-6
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """The command on cases of other shapes, on changed ones and on unclear ones.
+
+    It runs in this process: the cases are made in it, so the code path of MKL is the same for both.
+    """
+    folder = tmp_path_factory.mktemp("other")
+    make_folder(folder)
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(GOLDEN / f"train_prep_stored_dtypes{suffix}", folder)
+    write_changed(folder)
+    write_wrong(folder)
+    written, out, err = folder / "rows" / "rows.json", StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setenv(PATH_VARIABLE, "AUTO")
+        status = exit_status(folder, "--json", written)
+    return Run(status, out.getvalue(), err.getvalue(), rows_of(written))
 
 
-@LAYOUTS
-@pytest.mark.parametrize("check", LOSSES)
-def test_training_losses_agree_with_the_authors_code(errors, layout, check):
-    assert errors[f"{layout}.train.{check}"] <= 1e-6
+def exit_status(*arguments: str | Path) -> int:
+    threads = torch.get_num_threads()
+    try:
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+    finally:
+        torch.set_num_threads(threads)
+    return left.value.code
 
 
-@LAYOUTS
-def test_gradients_of_the_adapter_agree_with_the_authors_code(errors, layout):
-    assert errors[f"{layout}.train.grad"] <= 1e-5
+@pytest.mark.parametrize("name", NAMES)
+def test_our_code_agrees_with_the_authors(golden, name):
+    row = golden.rows[name]
+    assert row["status"] == ("information" if row["kind"] == "contrast" else "pass"), row["remarks"] + [row["reason"]]
+    assert row["not_compared"] == []
+    if (
+        row["kind"] != "contrast"
+    ):  # inputs that we would make ourselves are the authors', too: positions, noise, schedule
+        assert row["differences"]
+        assert row["remarks"] == []
 
 
-@LAYOUTS
-@pytest.mark.parametrize(
-    ("check", "bound"), [("losses", 1e-6), ("grad_norms", 1e-5), ("lrs", 1e-12), ("adapter", 1e-5)]
+def test_all_golden_cases_pass_with_one_row_each(golden):
+    assert golden.status == 0
+    assert sorted(golden.rows) == NAMES
+    lines = golden.out.splitlines()
+    for name, row in golden.rows.items():
+        (line,) = [line for line in lines if line.split()[:2] == [name, row["kind"]]]
+        assert line.split()[-1] == row["status"]
+    assert lines[-1] == f"{len(NAMES) - 1} passed, 1 for information"
+
+
+def test_the_copies_hold_every_kind_and_both_layouts(golden):
+    assert {row["kind"] for row in golden.rows.values()} == set(CHECKS)
+    assert {row["layout"] for row in golden.rows.values() if row["layout"]} == {"ltx2-19b", "ltx2.3-22b"}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' numbers are not beside this checkout")
+def test_the_copies_equal_the_authors_numbers():
+    for path in SHARED.iterdir():
+        if path.suffix in (".json", ".safetensors"):
+            assert (GOLDEN / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+MADE = sorted(
+    [f"{letter}_{name}" for letter in "ab" for name in ("weights", "lora", "train", "sampler", "perturbed")]
+    + [f"{letter}_forward_{name}" for letter in "ab" for name in ("plain", "reference", "masks", "padding")]
+    + [f"n_{name}" for name in ("positions", "sigmas", "levels_1", "levels_2", "mel", "keymap")]
+    + ["b_high_quality", "n_connectors_a", "n_connectors_b"]
 )
-def test_three_optimiser_steps_agree_with_the_authors_code(errors, layout, check, bound):
-    assert errors[f"{layout}.train.steps.{check}"] <= bound
 
 
-@LAYOUTS
-@pytest.mark.parametrize("check", SAMPLES)
-def test_four_guided_steps_agree_with_the_authors_pipeline(errors, layout, check):
-    assert errors[f"{layout}.sampler.{check}"] <= 1e-4
+@pytest.mark.parametrize("name", MADE)
+def test_cases_of_other_shapes_agree_with_an_independent_path(other, name):
+    row = other.rows[name]
+    assert row["status"] == "pass", row["remarks"] + [row["reason"]]
+    assert row["not_compared"] == []
+    assert row["differences"]
 
 
-def test_sampling_noise_levels_equal_the_authors_schedule():
-    golden = load_file(HERE / "golden" / "scheduler_sigmas.safetensors")
-    compared = 0
-    for name, expected in golden.items():
-        parts = name.split(".")
-        if len(parts) == 3:
-            tolerance = 5e-6 if parts[2] == "tokens16384" else 1e-6
-            actual = sigmas(int(parts[1]), int(parts[2].removeprefix("tokens")))
-            torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
-            compared += 1
-    assert compared == 25
+@pytest.mark.parametrize("one", CHANGED, ids=lambda one: one.source)
+def test_a_changed_number_fails_and_nothing_else_does(other, one):
+    row = other.rows[one.name]
+    over = {difference["name"] for difference in row["differences"] if not difference["passes"]}
+    assert row["status"] == "fail"
+    assert over == {*one.tensors, *one.fields}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_understood_is_named_with_its_file(other, name):
+    one, row = WRONG[name], other.rows[f"wrong_{name}"]
+    assert row["status"] == "not understood"
+    assert (one.file or f"wrong_{name}.") in row["reason"]
+    assert f"'{one.place}" in row["reason"]
+    assert row["reason"] in other.out
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_files_that_are_no_cases_are_named(other, name):
+    row = other.rows[f"wrong_{name}"]
+    assert row["status"] == "not understood"
+    assert f"'{OUTSIDE[name]}'" in row["reason"]
+
+
+def test_unclear_cases_count_more_than_failing_ones(other):
+    assert other.status == 2
+    reasons = [row["reason"] for row in other.rows.values() if row["status"] == "not understood"]
+    assert len(reasons) == len(WRONG) + len(OUTSIDE)
+    assert all(reason.split(":")[0] in other.err for reason in reasons)
+
+
+@pytest.fixture
+def numbers(tmp_path, monkeypatch):
+    """A folder with one case that needs no model, for runs in this process."""
+    monkeypatch.setenv(PATH_VARIABLE, "COMPATIBLE")
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(GOLDEN / f"timestep_sampler_v1{suffix}", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_a_folder_without_cases_is_said_in_a_sentence(numbers, capsys, name):
+    (numbers / "empty").mkdir()
+    assert exit_status(numbers / name) == 2
+    assert str(numbers / name) in capsys.readouterr().err
+
+
+def test_a_number_that_is_none_fails(numbers):
+    from safetensors.torch import load_file, save_file
+
+    path = numbers / "timestep_sampler_v1.safetensors"
+    tensors = load_file(path)
+    tensors["v1.sigma.1024"][3] = float("nan")
+    save_file(tensors, path)
+    (row,) = run_folder(numbers)
+    assert row.status == "fail"
+    assert row.worst.name == "v1.sigma.1024"
+
+
+def test_the_page_names_every_kind():
+    page = (ROOT / "docs" / "parity.md").read_text()
+    assert [kind for kind in CHECKS if f"| `{kind}` |" not in page] == []
+
+
+def test_it_is_a_tool_of_the_command_line():
+    assert TOOLS["parity"] is main
+
+
+def test_help_says_why_it_starts_a_process(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert PATH_VARIABLE in capsys.readouterr().out

@@ -1,11 +1,14 @@
 """Adapters are saved with their recipe; clips of a run are written, scored and logged."""
 
 import csv
+import hashlib
 
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 from safetensors import safe_open
 
+from idlora_pl.ltx2.adapter_file import read_adapter
+from idlora_pl.ltx2.adapter_format import LoRA
 from idlora_pl.media import read_clip, read_metadata
 from idlora_pl.method.in_context import InContext
 from idlora_pl.nano.embedders import nano_scorer
@@ -24,6 +27,26 @@ def test_a_saved_adapter_gives_the_recipe_back(make_module, make_trainer, make_d
     with safe_open(path, "pt") as file:
         about = file.metadata()
     assert (about["base_model"], about["rank"], about["steps"], about["seed"]) == ("nano", "2", "1", "42")
+    assert (about["run"], about["consent"]) == (tmp_path.name, "not needed: synthetic faces and voices")
+    assert about["ai_label"].startswith("AI-generated")
+    assert "config_sha256" not in about
+
+
+def test_a_saved_adapter_names_the_configuration_of_its_run(make_module, make_trainer, make_data, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    style = "diffusers"
+    trainer = make_trainer(max_steps=1, callbacks=[SaveAdapter(style=style)], enable_checkpointing=False)
+    trainer.fit(make_module(lora=LoRA(rank=2, alpha=3.0)), datamodule=make_data())
+    adapter = read_adapter(tmp_path / "adapter.safetensors")
+    assert adapter.metadata["config_sha256"] == hashlib.sha256(b"seed: 1\n").hexdigest()
+    assert adapter.lora.alpha == 3.0
+
+
+def test_an_alpha_that_cannot_be_saved_ends_the_run_before_it_starts(make_module, make_trainer, make_data, tmp_path):
+    trainer = make_trainer(max_steps=1, callbacks=[SaveAdapter()], enable_checkpointing=False)
+    with pytest.raises(ValueError, match="alpha 3 of rank 2 cannot be multiplied .* use style diffusers"):
+        trainer.fit(make_module(lora=LoRA(rank=2, alpha=3.0)), datamodule=make_data())
+    assert trainer.global_step == 0
 
 
 def test_clips_are_sampled_written_scored_and_logged_during_training(

@@ -34,3 +34,20 @@ def test_sound_of_another_length_than_the_frames_is_refused():
     shapes = SHAPES | {"target_audio": (1, 31, 64)}
     with pytest.raises(ShardError, match=r"data has 31 audio tokens, 33 frames need 33; .* --duration 1.32"):
         refuse_other_base(replace(INDEX, shapes=shapes), "data", preset_named("nano"))
+
+
+def test_a_token_more_or_less_than_the_frames_need_is_accepted():
+    preset = preset_named("ltx2-19b")
+    for n_tokens in (120, 121, 122):
+        shapes = {"target_video": (128, 16, 16, 16), "target_audio": (8, n_tokens, 16)}
+        refuse_other_base(ShardIndex((), shapes, {}, codecs="ltx2-19b"), "data", preset)
+    for n_tokens in (119, 123):
+        shapes = {"target_video": (128, 16, 16, 16), "target_audio": (8, n_tokens, 16)}
+        with pytest.raises(ShardError, match=rf"data has {n_tokens} audio tokens, 121 frames need 121"):
+            refuse_other_base(ShardIndex((), shapes, {}, codecs="ltx2-19b"), "data", preset)
+
+
+def test_clips_of_another_frame_rate_are_refused():
+    refuse_other_base(replace(INDEX, settings={"fps": 25.0}), "data", preset_named("nano"))
+    with pytest.raises(ShardError, match="data holds clips of 30 fps, base 'nano' places frames at 25 fps; make the"):
+        refuse_other_base(replace(INDEX, settings={"fps": 30.0}), "data", preset_named("nano"))

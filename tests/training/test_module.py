@@ -1,5 +1,6 @@
 """IDLoRA: what is trained, on which sequence, with which loss, and what a checkpoint holds."""
 
+import math
 from dataclasses import replace
 
 import lightning
@@ -7,15 +8,17 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from idlora_pl.data.samples import PairBatch
+from idlora_pl.data.samples import PairBatch, PairSample
+from idlora_pl.data.shards import write_shards
 from idlora_pl.ltx2.lora import lora_state_dict
 from idlora_pl.media import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.sampler import noise_tokens
+from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.request import Request
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.noise import Noise, draw_noise, generator_at
-from idlora_pl.training.objective import noisy_sequence
+from idlora_pl.training.objective import Objective, noisy_sequence
 
 
 class StopAfter(Callback):
@@ -144,6 +147,52 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradient(make_module, b
     (plain, plain_grads), (recomputed, recomputed_grads) = found
     assert plain == recomputed
     assert all(torch.equal(one, other) for one, other in zip(plain_grads, recomputed_grads, strict=True))
+
+
+@pytest.mark.parametrize(("coin", "kinds"), [("sample", {1, 2}), ("batch", {1})])
+def test_the_coin_of_a_training_step_is_that_of_the_objective(
+    make_module, make_trainer, make_data, monkeypatch, coin, kinds
+):
+    module, coins = make_module(objective=Objective(first_frame_coin=coin), first_frame_p=0.5), []
+    losses = module.losses
+
+    def watched(batch, noise, *rest, **settings):
+        coins.append(tuple(noise.first_frame.tolist()))
+        return losses(batch, noise, *rest, **settings)
+
+    monkeypatch.setattr(module, "losses", watched)
+    make_trainer(max_steps=3).fit(module, datamodule=make_data())
+    assert {len(set(tossed)) for tossed in coins} == kinds
+    assert len(set(coins)) > 1
+
+
+def test_padding_of_a_shard_set_reaches_no_training_step(make_module, make_trainer, make_data, tmp_path):
+    text = TextFeatures(torch.zeros(8, 32), torch.zeros(8, 32), torch.ones(8, dtype=torch.bool))
+    samples = []
+    for n_target, n_reference in ((33, 34), (31, 34), (33, 30), (31, 34)):
+        audio, reference = torch.randn(1, 33, 64), torch.randn(1, 34, 64)
+        audio[:, n_target:], reference[:, n_reference:] = torch.nan, torch.nan
+        meta = {"key": f"c{len(samples)}", "target_tokens": n_target, "reference_tokens": n_reference}
+        samples.append(PairSample(torch.randn(32, 9, 2, 2), audio, reference, text, meta))
+    write_shards(samples, tmp_path / "padded", codecs="nano")
+    logged = {}
+    for padding_in_loss in (False, True):
+        trainer = make_trainer(max_steps=1)
+        module = make_module(objective=Objective(padding_in_loss=padding_in_loss))
+        trainer.fit(module, datamodule=make_data(shards=str(tmp_path / "padded")))
+        logged[padding_in_loss] = float(trainer.callback_metrics["loss"])
+    assert logged[False] > 0
+    assert math.isnan(logged[True])
+
+
+def test_validation_measures_every_training_alike(make_module, make_trainer, make_data, nano_data):
+    faithful = Objective("batch", padding_in_loss=True, target_precision="stored", noise_levels="stretched")
+    data = make_data(val_shards=str(nano_data / "validation"))
+    modules = make_module(), make_module(objective=faithful)
+    first, second = (
+        make_trainer(limit_val_batches=1).validate(module, datamodule=data, verbose=False)[0] for module in modules
+    )
+    assert first == second
 
 
 def test_dropout_of_a_sample_gives_it_the_empty_prompt_and_no_voice(make_module, batch):

@@ -1,0 +1,94 @@
+"""Faces, voices and clips of a batch as tokens, and tokens as clips.
+
+Letters: B clips, H W pixels, C channels, R reference tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from idlora_pl.components import ClipCodecs
+from idlora_pl.ltx2.codecs import Codecs
+from idlora_pl.media import Clip
+from idlora_pl.method.tokens import AVSequence, patchify_audio, patchify_video, unpatchify_audio, unpatchify_video
+from idlora_pl.request import Request
+
+Size = tuple[int, int]
+
+
+def first_frames(
+    codecs: ClipCodecs, requests: Sequence[Request], *, size: Size, largest: Size, device: torch.device
+) -> Tensor | None:
+    """Encode the first frames to tokens (B, H*W, C), or return None when no request has a face.
+
+    Faces come at the size of the last stage, where they were cropped to the clip's aspect ratio; an earlier stage
+    gets the mean of whole blocks of pixels. The released 19B one-stage script squashes the picture instead (spec
+    section 6.21); this one never does.
+
+    Args:
+        codecs: Encodes.
+        requests: B requests which all have a face or all have none.
+        size: (H, W) of the stage.
+        largest: (H, W) of the last stage, which the faces must have.
+        device: Where to encode.
+
+    Raises:
+        ValueError: If a face has another size.
+    """
+    faces = [request.face for request in requests if request.face is not None]
+    wrong = next((face for face in faces if tuple(face.shape[1:]) != largest), None)
+    if wrong is not None:
+        raise ValueError(
+            f"face has {wrong.shape[1]}x{wrong.shape[2]} pixels, sampling is set to {largest[0]}x{largest[1]}: "
+            "read it with read_image(path, size=...) or change sampling.height and sampling.width"
+        )
+    if not faces:
+        return None
+    pictures = torch.stack(faces)
+    if size != largest:
+        pictures = functional.interpolate(pictures.float(), size=size, mode="area").round().to(torch.uint8)
+    return patchify_video(codecs.encode_video(pictures[:, None].to(device)))
+
+
+def voices(codecs: ClipCodecs, requests: Sequence[Request], device: torch.device) -> Tensor | None:
+    """Encode the voices, of one length, to tokens (B, R, C), or return None when no request has one."""
+    heard = [(request.voice, request.voice_rate_hz) for request in requests if request.voice is not None]
+    if not heard:
+        return None
+    return patchify_audio(torch.cat([codecs.encode_audio(sound[None].to(device), rate) for sound, rate in heard]))
+
+
+def decoded(codecs: ClipCodecs, av: AVSequence, grid: tuple[int, int, int], *, tiled: bool) -> list[Clip]:
+    """Decode the tokens of B clips.
+
+    Args:
+        codecs: Decodes.
+        av: The end of sampling.
+        grid: (F, H, W) of the video latents.
+        tiled: Whether large frames are decoded in tiles, as the released two-stage scripts do.
+    """
+    video = unpatchify_video(av.video.latents, grid).float()
+    audio = unpatchify_audio(av.audio.target().latents, codecs.audio_channels).float()
+    with _tiles(codecs, tiled):
+        frames = codecs.decode_video(video).cpu()
+    sound = codecs.decode_audio(audio).float().cpu()
+    rates = codecs.geometry.video.frame_rate_fps, codecs.sample_rate_hz
+    return [Clip(picture, voice.clamp(-1, 1), *rates) for picture, voice in zip(frames, sound, strict=True)]
+
+
+@contextmanager
+def _tiles(codecs: ClipCodecs, tiled: bool) -> Iterator[None]:
+    """Turn on tiles for the time of a `with` block, where the codecs have them and they are off."""
+    if not tiled or not isinstance(codecs, Codecs) or codecs.video.tiling is not None:
+        yield
+        return
+    codecs.enable_tiling()
+    try:
+        yield
+    finally:
+        codecs.disable_tiling()

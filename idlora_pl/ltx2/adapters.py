@@ -1,0 +1,151 @@
+"""Several LoRAs on one base model, each with a strength: the ID-LoRA, and the distilled LoRA of refining stages."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from diffusers.loaders.lora_pipeline import LTX2LoraLoaderMixin
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from idlora_pl.ltx2.transformer import LTX2
+
+ADAPTER, DISTILLED = "default", "distilled"
+"""peft's names of the ID-LoRA and of the distilled LoRA."""
+
+_CONNECTORS = ("text_embedding_projection.", "connectors.", "video_embeddings_connector", "audio_embeddings_connector")
+_SIDES = (".lora_A.weight", ".lora_B.weight")
+
+
+def has_distilled(model: LTX2) -> bool:
+    """Whether the model carries a distilled LoRA."""
+    return DISTILLED in getattr(model.transformer, "peft_config", {})
+
+
+def load_distilled(model: LTX2, path: str | Path) -> None:
+    """Load a distilled LoRA beside the ID-LoRA: frozen, in the base's dtype, and at strength 0 until `strengths`.
+
+    It may change any linear of the transformer, with any rank for each. The reference fuses it into the bfloat16
+    weights instead (spec section 3.7), which differs by bfloat16 rounding.
+
+    Args:
+        model: The base model, with or without an ID-LoRA.
+        path: Safetensors with names of the authors (ComfyUI) or of diffusers. Tensors for the text connectors are
+            left out with a warning, because the released scripts do not apply them either. Their alpha is the rank.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it does not fit the model, or the model has a distilled LoRA.
+    """
+    path = Path(path)
+    if has_distilled(model):
+        raise ValueError(f"{path}: the model carries a distilled LoRA already; build it anew for another one")
+    state = _read(path)
+    _check(path, model, state)
+    state = {name: weight.to(model.transformer.dtype) for name, weight in state.items()}
+    with _kept_trainable(model), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
+        # the tensors are taken as they are: no second copy in float32
+        model.transformer.load_lora_adapter(state, prefix=None, adapter_name=DISTILLED, low_cpu_mem_usage=True)
+        _rest(model)
+    for name, weight in model.transformer.named_parameters():
+        if f".{DISTILLED}." in name:
+            weight.requires_grad_(False)
+
+
+@contextmanager
+def strengths(model: LTX2, *, adapter: float = 1.0, distilled: float = 0.0) -> Iterator[None]:
+    """Set the strength of each LoRA inside a `with` block; afterwards the ID-LoRA is whole and alone again.
+
+    Args:
+        model: The base model; a LoRA that it does not carry has no strength.
+        adapter: Of the ID-LoRA.
+        distilled: Of the distilled LoRA.
+    """
+    loaded = getattr(model.transformer, "peft_config", {})
+    wanted = {name: scale for name, scale in ((ADAPTER, adapter), (DISTILLED, distilled)) if name in loaded}
+    if wanted.get(ADAPTER, 1.0) == 1.0 and not wanted.get(DISTILLED, 0.0):
+        yield
+        return
+    with _kept_trainable(model):
+        _activate(model, {name: scale for name, scale in wanted.items() if scale})
+    try:
+        yield
+    finally:
+        with _kept_trainable(model):
+            _rest(model)
+
+
+def _rest(model: LTX2) -> None:
+    _activate(model, {ADAPTER: 1.0} if ADAPTER in model.transformer.peft_config else {})
+
+
+def _activate(model: LTX2, scales: Mapping[str, float]) -> None:
+    """Let the named LoRAs take part, with these strengths, and no other."""
+    if not scales:
+        model.transformer.disable_adapters()
+        return
+    model.transformer.enable_adapters()
+    model.transformer.set_adapters(list(scales), list(scales.values()))
+
+
+@contextmanager
+def _kept_trainable(model: LTX2) -> Iterator[None]:
+    """Undo what peft does to `requires_grad` when it switches adapters."""
+    before = [(weight, weight.requires_grad) for weight in model.transformer.parameters()]
+    yield
+    for weight, trainable in before:
+        weight.requires_grad_(trainable)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read the tensors under diffusers' names, without a prefix."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the safetensors file of the distilled LoRA")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            left_out = [name for name in names if name.removeprefix("diffusion_model.").startswith(_CONNECTORS)]
+            tensors = {name: file.get_tensor(name) for name in names if name not in left_out}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: no safetensors file ({error}); pass the distilled LoRA") from error
+    if left_out:
+        warnings.warn(
+            f"{path}: {len(left_out)} tensors for the text connectors are left out, as in the released scripts: "
+            f"{left_out[0]} and so on",
+            stacklevel=3,
+        )
+    # diffusers renames what carries the authors' prefix, and leaves its own names as they are
+    plain = {name.removeprefix("transformer.").removeprefix("diffusion_model."): t for name, t in tensors.items()}
+    renamed = LTX2LoraLoaderMixin.lora_state_dict({f"diffusion_model.{name}": t for name, t in plain.items()})
+    return {name.removeprefix("transformer."): weight for name, weight in renamed.items()}
+
+
+def _check(path: Path, model: LTX2, state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that belong to no linear of the model, come alone, or have another shape."""
+    modules = model.transformer.named_modules()
+    linears = {name: module for name, module in modules if isinstance(module, nn.Linear | LoraLayer)}
+    pairs = {linear: [linear + side for side in _SIDES] for linear in linears}
+    known = {name for pair in pairs.values() for name in pair}
+    unknown = sorted(state.keys() - known)
+    missing = sorted(name for pair in pairs.values() for name in pair if name not in state and set(pair) & state.keys())
+    if unknown or missing or not state:
+        raise ValueError(
+            f"{path}: no LoRA of {model.preset.name}: {len(unknown)} of {len(state)} names are of no linear of it "
+            f"{unknown[:2]}, {len(missing)} are missing {missing[:2]}; pass the distilled LoRA of this base model"
+        )
+    for linear, (down, up) in pairs.items():
+        if down not in state:
+            continue
+        rank, module = state[down].shape[0], linears[linear]
+        needed = {down: (rank, module.in_features), up: (module.out_features, rank)}
+        for name, shape in needed.items():
+            if tuple(state[name].shape) != shape:
+                raise ValueError(
+                    f"{path}: {name} is {tuple(state[name].shape)}, {model.preset.name} needs {shape}; pass the "
+                    "distilled LoRA of this base model"
+                )

@@ -1,0 +1,1 @@
+"""`idlora parity`: run our code on golden cases, and say how far it is from the numbers that they hold."""
