@@ -90,9 +90,12 @@ def _joined(entries: Mapping[str, str]) -> str:
 
 def _base_model(found: Adapter) -> str:
     """What the header says, and what fits by names and shapes."""
-    wrong = {name: misfit(found, LTX2(preset, device="meta")) for name, preset in PRESETS.items()}
-    fitting = [name for name, text in wrong.items() if not text]
     told = found.metadata.get("base_model")
+    candidates = {
+        name: each for name, each in PRESETS.items() if name == told or each.config["num_layers"] == found.n_blocks
+    }
+    wrong = {name: misfit(found, LTX2(preset, device="meta")) for name, preset in candidates.items()}
+    fitting = [name for name, text in wrong.items() if not text]
     if told is None:
         return f"not told; fits {' and '.join(fitting)}" if fitting else "not told; fits none of the presets"
     if told in fitting:

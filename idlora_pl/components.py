@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,16 +143,31 @@ def attach_adapter(model: LTX2, path: str | Path, in_context: InContext | None =
     Args:
         model: The transformer, without an adapter.
         path: A safetensors file.
-        in_context: The recipe of a file that tells none, such as the authors' files.
+        in_context: The recipe of a file that tells none, such as the authors' files. A warning says when it is the
+            default, which nobody may have chosen, and when another one than the default yields to that of the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it does not fit the model, or tells no recipe and none is given.
     """
-    metadata = load_adapter(model, path)
-    if in_context is not None and not any(name.startswith("in_context.") for name in metadata):
+    metadata, default = load_adapter(model, path), InContext()
+    if not any(name.startswith("in_context.") for name in metadata):
+        if in_context is None:
+            raise ValueError(f"{path}: tells no recipe; pass in_context, see docs/files.md for the authors' adapters")
+        if in_context == default:
+            warnings.warn(
+                f"{path}: tells no recipe, so the default {default} is taken; the authors' adapters were made with "
+                "another one: set in_context, or sampling.recipe to released",
+                stacklevel=2,
+            )
         return in_context
-    return InContext.from_metadata(metadata)
+    try:
+        told = InContext.from_metadata(metadata)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if in_context not in (None, default, told):
+        warnings.warn(f"{path}: tells {told}, which replaces the configured {in_context}", stacklevel=2)
+    return told
 
 
 def _required(base: str, weights: str | Path | None) -> Path:

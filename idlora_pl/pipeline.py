@@ -124,7 +124,7 @@ class IDLoRAPipeline:
         return read_request(prompt, face=face, voice=voice, size=self.sampling.size(), seed=seed)
 
     def generate(self, requests: Sequence[Request], *, on_step: OnStep | None = None) -> list[Clip]:
-        """Generate one clip a request.
+        """Generate one clip a request, in the precision of the weights: autocast, as of a trainer, is off.
 
         Args:
             requests: Requests with and without a face or a voice may be mixed.
@@ -144,8 +144,12 @@ class IDLoRAPipeline:
     @torch.no_grad()
     def sample(self, requests: Sequence[Request], on_step: OnStep | None = None) -> AVSequence:
         """Sample the latents of B requests that `sequence` can take together, through all stages."""
-        stages, starts = self.sampling.stages, self._starts(requests)
-        total, done = sum(stage.n_steps for stage in stages), 0
+        with self._own_precision():
+            return self._sampled(self._starts(requests), on_step)
+
+    def _sampled(self, starts: Starts, on_step: OnStep | None) -> AVSequence:
+        stages, done = self.sampling.stages, 0
+        total = sum(stage.n_steps for stage in stages)
         av, negative = starts.first(), starts.negative()
         for index, stage in enumerate(stages):
             if index:
@@ -171,7 +175,11 @@ class IDLoRAPipeline:
         Args:
             requests: B requests which all have a face or all have none, and voices of one length or none.
         """
-        return self._starts(requests).first()
+        with self._own_precision():
+            return self._starts(requests).first()
+
+    def _own_precision(self) -> torch.autocast:
+        return torch.autocast(next(self.model.parameters()).device.type, enabled=False)
 
     def _starts(self, requests: Sequence[Request]) -> Starts:
         return Starts(self.model, self.codecs, self.text, self.in_context, self.sampling, self.upsampler, requests)
@@ -179,7 +187,8 @@ class IDLoRAPipeline:
     @torch.no_grad()
     def _decode(self, av: AVSequence) -> list[Clip]:
         grid = latent_grid(self.codecs, self.sampling, -1)
-        return decoded(self.codecs, av, grid, tiled=bool(self.sampling.then))
+        with self._own_precision():
+            return decoded(self.codecs, av, grid, tiled=bool(self.sampling.then))
 
 
 def _report(on_step: OnStep, done: int, total: int, step: int, _: AVSequence) -> None:

@@ -68,6 +68,10 @@ class Stage:
         """Refuse noise levels and factors that cannot be sampled."""
         if self.sigmas is None and self.steps < 2:
             raise ValueError(f"sampling.steps must be at least 2; got {self.steps}")
+        if self.shift_tokens is not None and self.shift_tokens < 1:
+            raise ValueError(
+                f"sampling.shift_tokens must be at least 1, or null for the clip's own; got {self.shift_tokens}"
+            )
         if self.sigmas is not None:
             falls = all(now > then for now, then in pairwise(self.sigmas))
             if len(self.sigmas) < 2 or not falls or self.sigmas[0] > 1 or self.sigmas[-1] < 0:

@@ -1,12 +1,17 @@
 """A base model by name: from a diffusers folder, or from the authors' file and a Gemma folder, to the same clip."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from idlora_pl.components import load_components
+from idlora_pl.components import attach_adapter, load_components
+from idlora_pl.ltx2.lora import attach_lora, lora_state_dict
+from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.media import write_audio, write_image
+from idlora_pl.method.in_context import InContext
 from idlora_pl.pipeline import IDLoRAPipeline
 from idlora_pl.sampling import Sampling
 from idlora_pl.training.module import IDLoRA
@@ -76,3 +81,33 @@ def test_training_loads_the_authors_file_and_gemma(checkpoint):
 def test_the_authors_file_alone_cannot_encode_prompts(checkpoint):
     with pytest.raises(ValueError, match="release.safetensors: the authors' file holds no language model; pass gemma"):
         load_components("smoke", checkpoint / "release.safetensors")
+
+
+def an_adapter(path, metadata):
+    """Write a smoke adapter that does something, with these header entries and no others."""
+    model = LTX2.from_preset("smoke")
+    attach_lora(model, rank=4)
+    state = {name: torch.ones_like(weight).contiguous() for name, weight in lora_state_dict(model).items()}
+    save_file(state, path, metadata=metadata)
+    return path
+
+
+def test_the_recipe_of_an_adapter_is_the_files_or_the_given_one_and_never_a_silent_default(tmp_path):
+    path, chosen = tmp_path / "adapter.safetensors", InContext(positions="mixed")
+
+    def recipe(metadata, in_context):
+        return attach_adapter(LTX2.from_preset("smoke"), an_adapter(path, metadata), in_context)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert recipe({}, chosen) == chosen
+        assert recipe(chosen.to_metadata(), InContext()) == chosen
+        assert recipe(chosen.to_metadata(), None) == chosen
+    with pytest.warns(UserWarning, match="adapter.safetensors: tells no recipe, so the default InContext.* is taken"):
+        assert recipe({}, InContext()) == InContext()
+    with pytest.warns(UserWarning, match=r"tells InContext\(.*mixed'\), which replaces the configured .*shared"):
+        assert recipe(chosen.to_metadata(), InContext(placement="shared")) == chosen
+    with pytest.raises(ValueError, match="adapter.safetensors: tells no recipe; pass in_context"):
+        recipe({}, None)
+    with pytest.raises(ValueError, match="adapter.safetensors: adapter metadata misses"):
+        recipe({"in_context.placement": "shared"}, None)

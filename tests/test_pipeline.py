@@ -146,3 +146,13 @@ def test_the_defaults_are_the_released_scripts_values():
     script |= {"perturbed_scale": 1.0, "modality_scale": 3.0, "n_frames": 121, "height": 512, "width": 512}
     assert Sampling() == Sampling(**script)
     assert default_sampling("ltx2-19b") == Sampling()
+
+
+def test_autocast_of_a_trainer_changes_no_clip(smoke):
+    request = a_request(1)
+    alone = smoke.generate([request])[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        inside, start = smoke.generate([request])[0], smoke.sequence([request])
+    assert torch.equal(inside.frames, alone.frames)
+    assert torch.equal(inside.waveform, alone.waveform)
+    assert torch.equal(start.audio.latents, smoke.sequence([request]).audio.latents)

@@ -175,6 +175,7 @@ def test_the_two_stage_list_is_that_of_the_released_script():
         ({"sigmas": (1.5, 0.0)}, r"inside \[0, 1\]"),
         ({"sigmas": (0.5, -0.1)}, r"inside \[0, 1\]"),
         ({"steps": 1}, "sampling.steps must be at least 2; got 1"),
+        ({"shift_tokens": 0}, "sampling.shift_tokens must be at least 1, or null for the clip's own; got 0"),
         ({"sampler": "heun"}, "sampling.sampler must be euler or res2s; got 'heun'"),
         ({"upscale": 3}, "sampling.then.upscale must be 1 or 2, the upsampler's factor; got 3"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from idlora_pl.ltx2.adapter_metadata import PEFT_ENTRY
+from idlora_pl.ltx2.differences import listed
 from idlora_pl.ltx2.transformer import LTX2
 
 ADAPTER, DISTILLED = "default", "distilled"
@@ -19,6 +22,7 @@ ADAPTER, DISTILLED = "default", "distilled"
 
 _CONNECTORS = ("text_embedding_projection.", "connectors.", "video_embeddings_connector", "audio_embeddings_connector")
 _SIDES = (".lora_A.weight", ".lora_B.weight")
+_SIZES = (("r", "rank_pattern"), ("lora_alpha", "alpha_pattern"))
 
 
 def has_distilled(model: LTX2) -> bool:
@@ -35,17 +39,20 @@ def load_distilled(model: LTX2, path: str | Path) -> None:
     Args:
         model: The base model, with or without an ID-LoRA.
         path: Safetensors with names of the authors (ComfyUI) or of diffusers. Tensors for the text connectors are
-            left out with a warning, because the released scripts do not apply them either. Their alpha is the rank.
+            left out with a warning, because the released scripts do not apply them either. Alpha is the rank of
+            each, as in the released scripts; a file whose header says otherwise is refused.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it does not fit the model, or the model has a distilled LoRA.
+        ValueError: If it does not fit the model, holds nan or infinity or another alpha than the rank, changes
+            nothing, or the model has a distilled LoRA.
     """
     path = Path(path)
     if has_distilled(model):
         raise ValueError(f"{path}: the model carries a distilled LoRA already; build it anew for another one")
     state = _read(path)
     _check(path, model, state)
+    _check_values(path, state)
     state = {name: weight.to(model.transformer.dtype) for name, weight in state.items()}
     with _kept_trainable(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
@@ -108,11 +115,12 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path}: no such file; give the safetensors file of the distilled LoRA")
     try:
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
+            names, about = list(file.keys()), (file.metadata() or {}).get(PEFT_ENTRY)
             left_out = [name for name in names if name.removeprefix("diffusion_model.").startswith(_CONNECTORS)]
             tensors = {name: file.get_tensor(name) for name in names if name not in left_out}
     except SafetensorError as error:
         raise ValueError(f"{path}: no safetensors file ({error}); pass the distilled LoRA") from error
+    _check_alpha(path, about)
     if left_out:
         warnings.warn(
             f"{path}: {len(left_out)} tensors for the text connectors are left out, as in the released scripts: "
@@ -123,6 +131,29 @@ def _read(path: Path) -> dict[str, Tensor]:
     plain = {name.removeprefix("transformer.").removeprefix("diffusion_model."): t for name, t in tensors.items()}
     renamed = LTX2LoraLoaderMixin.lora_state_dict({f"diffusion_model.{name}": t for name, t in plain.items()})
     return {name.removeprefix("transformer."): weight for name, weight in renamed.items()}
+
+
+def _check_alpha(path: Path, about: str | None) -> None:
+    """Refuse a peft configuration, as diffusers keeps it in the header, in which alpha is not the rank."""
+    config = {key.removeprefix("transformer."): value for key, value in json.loads(about or "{}").items()}
+    ranks, alphas = ((config.get(one), config.get(each) or {}) for one, each in _SIZES)
+    if ranks != alphas:
+        raise ValueError(
+            f"{path}: the header has alpha {alphas[0]} for rank {ranks[0]}, by name {alphas[1]} for {ranks[1]}; alpha "
+            "must be the rank: multiply alpha / rank into lora_B"
+        )
+
+
+def _check_values(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Refuse numbers that are none, and a LoRA whose every update is zero."""
+    broken = [name for name, weight in state.items() if not weight.isfinite().all()]
+    if broken:
+        raise ValueError(f"{path}: {len(broken)} tensors hold nan or infinity: {listed(broken)}; copy the file again")
+    alive = [
+        {name.removesuffix(side) for name in state if name.endswith(side) and state[name].any()} for side in _SIDES
+    ]
+    if not set.intersection(*alive):
+        raise ValueError(f"{path}: changes nothing: every update is zero; pass the distilled LoRA of this base model")
 
 
 def _check(path: Path, model: LTX2, state: Mapping[str, Tensor]) -> None:

@@ -55,7 +55,8 @@ class LogMel:
                 f"waveform has {waveform.shape[-1]} samples at {sample_rate_hz} Hz; the mel window needs at "
                 f"least {needed / self.sample_rate_hz:.3f} s: use a longer clip with a sound track"
             )
-        return self.transform(audio.device)(audio).clamp(min=FLOOR).log().transpose(-1, -2)
+        with torch.autocast(audio.device.type, enabled=False):
+            return self.transform(audio.device)(audio).clamp(min=FLOOR).log().transpose(-1, -2)
 
     def transform(self, device: torch.device) -> torchaudio.transforms.MelSpectrogram:
         """Build the transform to mel magnitudes on `device`; not a buffer, so that a bf16 copy cannot round it."""

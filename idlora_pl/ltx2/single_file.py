@@ -14,19 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from idlora_pl.ltx2.differences import Shaped, differences, listed
+from idlora_pl.ltx2.differences import differences, listed
 from idlora_pl.ltx2.header_config import contradictions, silent
 from idlora_pl.ltx2.key_map import PARTS, Part, diffusers_names, part_of
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Shape of a tensor that has not been read."""
-
-    shape: tuple[int, ...]
+from idlora_pl.ltx2.stored import Stored, read_header, read_tensors
 
 
 @dataclass(frozen=True)
@@ -35,12 +28,12 @@ class SingleFile:
 
     Attributes:
         path: the file.
-        shapes: names of the authors and shapes.
+        tensors: what it holds, by the authors' names.
         config: the configuration of the release by network; {} when the header has none.
     """
 
     path: Path
-    shapes: Mapping[str, tuple[int, ...]]
+    tensors: Mapping[str, Stored]
     config: Mapping[str, Any]
 
     @classmethod
@@ -50,27 +43,22 @@ class SingleFile:
         Raises:
             ValueError: when it is no safetensors file, or its `config` is no JSON object.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"{path}: no safetensors file ({error}); pass weights of the preset") from error
+        tensors, metadata = read_header(path)
         try:
             config = json.loads(metadata.get("config", "{}"))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: config in its header is not valid JSON ({error}); copy it again") from error
         if not isinstance(config, dict):
             raise ValueError(f"{path}: config in its header holds a {type(config).__name__}, not an object")
-        strange = [name for name in shapes if part_of(name) is None]
-        if 0 < len(strange) < len(shapes):
+        strange = [name for name in tensors if part_of(name) is None]
+        if 0 < len(strange) < len(tensors):
             warnings.warn(f"{path}: {len(strange)} tensors are of no known network: {listed(strange)}", stacklevel=3)
-        return cls(path, shapes, config)
+        return cls(path, tensors, config)
 
     @property
     def is_the_authors(self) -> bool:
         """Whether any tensor carries a name of the authors; files with diffusers' names do not."""
-        return any(part_of(name) for name in self.shapes)
+        return any(part_of(name) for name in self.tensors)
 
     def state(
         self, part: Part, expected: Mapping[str, Tensor], own: Mapping[str, Any], preset: str
@@ -90,23 +78,21 @@ class SingleFile:
             ValueError: when the file has no such network, or not that of the preset.
         """
         sources = self._checked(part, expected, own, preset)
-        with safe_open(self.path, framework="pt") as file:
-            return {name: file.get_tensor(source).to(expected[name].dtype) for name, source in sources.items()}
+        return read_tensors(sources, {name: expected[name].dtype for name in sources})
 
     def _checked(
         self, part: Part, expected: Mapping[str, Tensor], own: Mapping[str, Any], preset: str
-    ) -> dict[str, str]:
+    ) -> dict[str, Stored]:
         try:
-            sources = diffusers_names(self.shapes, part)
+            sources = {new: self.tensors[name] for new, name in diffusers_names(self.tensors, part).items()}
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from error
         if not sources:
-            others = [each for each in PARTS if each != part and any(part_of(name) == each for name in self.shapes)]
+            others = [each for each in PARTS if each != part and any(part_of(name) == each for name in self.tensors)]
             raise ValueError(
                 f"{self.path}: holds no weights of {part}, only of {listed(others)}; pass the whole file of the release"
             )
-        stored: dict[str, Shaped] = {name: _Stored(self.shapes[source]) for name, source in sources.items()}
-        tensors, header = differences(stored, expected), listed(contradictions(self.config, part, own))
+        tensors, header = differences(sources, expected), listed(contradictions(self.config, part, own))
         wrong = [f"{where}: {what}" for where, what in (("header", header), ("tensors", tensors)) if what]
         if wrong:
             raise ValueError(

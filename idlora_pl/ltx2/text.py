@@ -140,5 +140,9 @@ class TextEncoder(Movable):
 
     @torch.no_grad()
     def connect(self, features: TextFeatures) -> TextContext:
-        """Run the connectors; every position of the result is valid: registers fill the padding."""
-        return connect_features(self.connectors, features)
+        """Run the connectors; every position of the result is valid: registers fill the padding.
+
+        Autocast is off for them, in training as in sampling (spec section 3.6).
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return connect_features(self.connectors, features)

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
-from safetensors.torch import load_file
 from torch import Tensor
 
 from idlora_pl.ltx2.differences import differences
 from idlora_pl.ltx2.presets import Preset
 from idlora_pl.ltx2.pretrained import check_config, full_config
 from idlora_pl.ltx2.single_file import SingleFile
+from idlora_pl.ltx2.stored import Stored, folder_tensors, read_tensors
 
 
 def read_weights(path: Path, preset: Preset, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -31,19 +31,20 @@ def read_weights(path: Path, preset: Preset, expected: Mapping[str, Tensor]) -> 
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; pass the weights of preset {preset.name!r}")
     if path.is_dir():
-        weights = _read_folder(path, preset)
+        if not (path / "config.json").is_file():
+            raise ValueError(
+                f"{path}: no config.json and no transformer/; give a diffusers checkpoint folder, its transformer "
+                "folder, or the authors' safetensors file"
+            )
+        config = LTX2VideoTransformer3DModel.load_config(path)
+        check_config(path, config, LTX2VideoTransformer3DModel, preset.config, preset.name)
+        tensors: Mapping[str, Stored] = folder_tensors(path)
     else:
         file = SingleFile.opened(path)
         if file.is_the_authors:
             own = full_config(LTX2VideoTransformer3DModel, preset.config)
             return file.state("transformer", expected, own, preset.name)
-        weights = load_file(path)
-    if wrong := differences(weights, expected):
+        tensors = file.tensors
+    if wrong := differences(tensors, expected):
         raise ValueError(f"{path}: not the weights of preset {preset.name!r} ({wrong}); pass the preset that made them")
-    return {name: weight.to(expected[name].dtype) for name, weight in weights.items()}
-
-
-def _read_folder(path: Path, preset: Preset) -> dict[str, Tensor]:
-    config = LTX2VideoTransformer3DModel.load_config(path)
-    check_config(path, config, LTX2VideoTransformer3DModel, preset.config, preset.name)
-    return LTX2VideoTransformer3DModel.from_pretrained(path, torch_dtype=preset.dtype).state_dict()
+    return read_tensors(tensors, {name: weight.dtype for name, weight in expected.items()})

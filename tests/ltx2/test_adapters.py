@@ -1,11 +1,13 @@
 """Several LoRAs with strengths: what each adds, what rests, and what training sees of it."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from idlora_pl.ltx2.adapter_metadata import PEFT_ENTRY
 from idlora_pl.ltx2.adapters import has_distilled, load_distilled, strengths
 from idlora_pl.ltx2.lora import attach_lora, attached_lora, lora_state_dict
 from idlora_pl.ltx2.presets import preset_named
@@ -70,8 +72,8 @@ def test_every_linear_of_the_full_models_is_found_under_the_authors_name(preset,
     for name, linear in linears.items():
         first, _, rest = name.partition(".")
         authors = ".".join([SPECIFIED.get(first, first), rest]).rstrip(".")
-        state[f"diffusion_model.{authors}.lora_A.weight"] = torch.zeros(1, linear.in_features)
-        state[f"diffusion_model.{authors}.lora_B.weight"] = torch.zeros(linear.out_features, 1)
+        state[f"diffusion_model.{authors}.lora_A.weight"] = torch.ones(1, linear.in_features)
+        state[f"diffusion_model.{authors}.lora_B.weight"] = torch.ones(linear.out_features, 1)
     save_file(state, tmp_path / "distilled.safetensors")
     load_distilled(model, tmp_path / "distilled.safetensors")
     adapted = {
@@ -214,12 +216,19 @@ def test_files_that_do_not_fit_are_refused(base, tmp_path):
         r"proj_out.lora_B.weight is \(128, 3\), smoke needs \(128, 2\)": good
         | {"diffusion_model.proj_out.lora_B.weight": torch.ones(128, 3)},
         r"names are of no linear of it \['proj_out.alpha'\]": good | {"diffusion_model.proj_out.alpha": torch.ones(())},
+        "1 tensors hold nan or infinity: proj_out.lora_B.weight": good
+        | {"diffusion_model.proj_out.lora_B.weight": torch.full((128, 2), float("nan"))},
+        "changes nothing: every update is zero": good | {"diffusion_model.proj_out.lora_B.weight": torch.zeros(128, 2)},
     }
     path = tmp_path / "distilled.safetensors"
     for message, state in cases.items():
         save_file(state, path)
         with pytest.raises(ValueError, match=message):
             load_distilled(base, path)
+    header = {"transformer.r": 2, "transformer.lora_alpha": 4.0}
+    save_file(good, path, metadata={PEFT_ENTRY: json.dumps(header)})
+    with pytest.raises(ValueError, match="the header has alpha 4.0 for rank 2"):
+        load_distilled(base, path)
     path.write_text("no weights")
     with pytest.raises(ValueError, match="no safetensors file"):
         load_distilled(base, path)

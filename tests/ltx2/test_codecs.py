@@ -345,3 +345,10 @@ def test_an_audio_vae_whose_statistics_do_not_fit_its_tokens_is_refused(smoke_co
     config.write_text(json.dumps(json.loads(config.read_text()) | {"mel_bins": 32}))
     with pytest.raises(ValueError, match="128 latent statistics .* for tokens of 64 numbers"):
         Codecs.from_pretrained(tmp_path)
+
+
+def test_the_mel_is_float32_under_autocast(smoke_codecs, noise_sound):
+    alone = smoke_codecs.audio.mel(noise_sound, 16000)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = smoke_codecs.audio.mel(noise_sound, 16000)
+    assert torch.equal(inside, alone)

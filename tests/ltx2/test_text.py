@@ -244,3 +244,12 @@ def test_a_length_that_registers_do_not_divide_is_refused(smoke_text):
 def test_presets_that_need_released_weights_are_refused():
     with pytest.raises(ValueError, match="text preset must be smoke; got 'ltx2-19b': load released weights"):
         TextEncoder.from_preset("ltx2-19b")
+
+
+def test_connectors_run_outside_of_autocast(text_encoder):
+    features = text_encoder.encode(["[VISUAL]: a man [SPEECH]: hello [SOUNDS]: wind"])
+    alone = text_encoder.connect(features)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = text_encoder.connect(features)
+    assert torch.equal(inside.video, alone.video)
+    assert torch.equal(inside.audio, alone.audio)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from idlora_pl.ltx2.transformer import LTX2
 
@@ -49,6 +49,28 @@ def test_a_folder_with_other_settings_is_refused(smoke_ltx2, tmp_path):
         LTX2.from_pretrained(tmp_path, "smoke")
 
 
+def test_a_folder_of_several_files_loads(smoke_ltx2, make_sequence, tmp_path):
+    smoke_ltx2.transformer.save_pretrained(tmp_path, max_shard_size="100KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    loaded = LTX2.from_pretrained(tmp_path, "smoke")
+    for part, expected in zip(loaded(make_sequence(), SIGMA), smoke_ltx2(make_sequence(), SIGMA), strict=True):
+        assert torch.equal(part, expected)
+    first = sorted(tmp_path.glob("*.safetensors"))[0]
+    first.unlink()
+    with pytest.raises(ValueError, match=f"{first.name} is missing; copy the folder again"):
+        LTX2.from_pretrained(tmp_path, "smoke")
+
+
+def test_a_folder_that_lacks_a_tensor_is_refused(smoke_ltx2, tmp_path):
+    smoke_ltx2.transformer.save_pretrained(tmp_path)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    del weights["proj_in.bias"]
+    save_file(weights | {"extra": torch.zeros(1)}, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"not the weights of .* \(1 missing: proj_in.bias; 1 unexpected: extra\)"):
+        LTX2.from_pretrained(tmp_path, "smoke")
+
+
 def test_weights_of_another_preset_are_refused(nano_file):
     with pytest.raises(
         ValueError, match=r"weights of preset 'smoke' \(144 unexpected: .* and 141 more; 198 of another shape: "
@@ -74,3 +96,8 @@ def test_a_file_that_is_no_safetensors_is_refused(tmp_path):
 def test_a_missing_path_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone: no such file or folder; pass the weights of preset 'nano'"):
         LTX2.from_pretrained(tmp_path / "gone", "nano")
+
+
+def test_a_folder_without_a_transformer_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no config.json and no transformer/; give a diffusers checkpoint folder"):
+        LTX2.from_pretrained(tmp_path, "smoke")
