@@ -33,6 +33,7 @@ OWNERS = {
     "peft": ("ltx2", "nano"),
     "transformers": ("ltx2", "scorers"),
     "speechbrain": ("scorers",),
+    "mediapipe": ("scorers",),
     "wandb": (),
 }
 

@@ -69,6 +69,30 @@ class FaceTracker(Protocol):
         ...
 
 
+class ActiveSpeakerDetector(Protocol):
+    """Tells whether a face says what is heard."""
+
+    def log_odds(self, waveform: Tensor, sample_rate_hz: int, crops: Tensor) -> Tensor:
+        """Judge one clip, waveform (S,) and crops of the face at 25 fps, uint8 (F, 3, 224, 224).
+
+        Returns:
+            (K,) log odds that the face speaks, for the first K frames; K is F or little less.
+        """
+        ...
+
+
+class MouthReader(Protocol):
+    """Measures how far a mouth is open."""
+
+    def opening(self, frames: Tensor) -> Tensor:
+        """Measure the largest face of each frame, uint8 (F, 3, H, W).
+
+        Returns:
+            (F,) in any unit that does not depend on the size of the face; NaN where no face is found.
+        """
+        ...
+
+
 class AudioTextEmbedder(Protocol):
     """Maps sounds and descriptions to one space."""
 

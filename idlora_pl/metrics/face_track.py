@@ -4,6 +4,7 @@ Letters: F frames, H W pixels.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -55,7 +56,7 @@ def frames_at_rate(n_frames: int, frame_rate_fps: float, wanted_fps: float) -> T
     return torch.tensor(shown, dtype=torch.long).clamp(0, max(0, n_frames - 1))
 
 
-def face_crops(frames: Tensor, boxes: Tensor) -> Tensor:
+def face_crops(frames: Sequence[Tensor] | Tensor, boxes: Tensor) -> Tensor:
     """Cut the face out of each frame, the way SyncNet's pipeline does.
 
     Half the longer side and the centre of the boxes go through a running median over 13 frames, whose ends are padded
@@ -64,7 +65,7 @@ def face_crops(frames: Tensor, boxes: Tensor) -> Tensor:
     Source: joonson/syncnet_python, run_pipeline.py.
 
     Args:
-        frames: uint8 (F, 3, H, W).
+        frames: F frames, uint8 (3, H, W); at least one.
         boxes: (F, 4) of the same frames, best at 25 fps.
 
     Returns:
@@ -76,10 +77,7 @@ def face_crops(frames: Tensor, boxes: Tensor) -> Tensor:
         )
     half = running_median((boxes[:, 2:] - boxes[:, :2]).amax(1) / 2).tolist()
     x, y = (running_median((boxes[:, i] + boxes[:, i + 2]) / 2).tolist() for i in (0, 1))
-    crops = frames.new_empty(len(frames), 3, CROP_SIZE, CROP_SIZE)
-    for index, frame in enumerate(frames):
-        crops[index] = _crop(frame, x[index], y[index], half[index])
-    return crops
+    return torch.stack([_crop(frame, x[i], y[i], half[i]) for i, frame in enumerate(frames)])
 
 
 def running_median(values: Tensor) -> Tensor:

@@ -38,11 +38,11 @@ class LipSyncScores:
     lip_offset: float
 
 
-def offset_distances(audio: Tensor, video: Tensor, *, max_offset: int = 15) -> Tensor:
-    """Return the mean distance of audio and video embeddings at each offset.
+def step_distances(audio: Tensor, video: Tensor, *, max_offset: int = 15) -> Tensor:
+    """Return the distance of audio and video embeddings of each step at each offset.
 
-    The audio is padded with zero vectors on both sides, as SyncNet's evaluation does, so every offset
-    averages over all T video steps. Offsets beyond the clip are left out.
+    The audio is padded with zero vectors on both sides, as SyncNet's evaluation does. Offsets beyond the clip are
+    left out.
 
     Args:
         audio: (T, D) embeddings at 25 Hz.
@@ -50,7 +50,7 @@ def offset_distances(audio: Tensor, video: Tensor, *, max_offset: int = 15) -> T
         max_offset: Largest offset M in steps.
 
     Returns:
-        (2M+1,) distances; entry j compares video step i with audio step i + j - M, M = min(max_offset, T-1).
+        (T, 2M+1); entry i, j compares video step i with audio step i + j - M, M = min(max_offset, T-1).
     """
     if audio.shape != video.shape or audio.ndim != 2 or len(audio) == 0:
         raise ValueError(
@@ -59,10 +59,58 @@ def offset_distances(audio: Tensor, video: Tensor, *, max_offset: int = 15) -> T
     steps = len(video)
     reach = min(max_offset, steps - 1)
     padded = F.pad(audio.float(), (0, 0, reach, reach))
-    distances = [
-        torch.linalg.vector_norm(video.float() - padded[j : j + steps], dim=-1).mean() for j in range(2 * reach + 1)
-    ]
-    return torch.stack(distances)
+    at_offsets = [padded[j : j + steps] for j in range(2 * reach + 1)]
+    return torch.stack([torch.linalg.vector_norm(video.float() - sound, dim=-1) for sound in at_offsets], 1)
+
+
+def offset_distances(audio: Tensor, video: Tensor, *, max_offset: int = 15) -> Tensor:
+    """Return the mean of `step_distances` over all T video steps at each offset, (2M+1,)."""
+    return step_distances(audio, video, max_offset=max_offset).mean(0)
+
+
+@dataclass(frozen=True)
+class OffsetScores:
+    """SyncNet's scores of a clip or of a part of it; see `LipSyncScores` for their meaning."""
+
+    lse_d: float
+    lse_c: float
+    lip_offset: float
+
+
+def offset_scores(distances: Tensor) -> OffsetScores:
+    """Read LSE-D, LSE-C and the offset from mean distances (2M+1,) at the offsets.
+
+    Example:
+        >>> offset_scores(torch.tensor([9.0, 5.0, 8.0, 9.0, 9.0]))
+        OffsetScores(lse_d=5.0, lse_c=4.0, lip_offset=1.0)
+    """
+    best = int(distances.argmin())
+    return OffsetScores(
+        lse_d=distances[best].item(),
+        lse_c=(distances.median() - distances[best]).item(),
+        lip_offset=float(len(distances) // 2 - best),
+    )
+
+
+def windowed_offset_scores(distances: Tensor, *, window: int, hop: int) -> list[OffsetScores]:
+    """Return the scores of windows over `step_distances` (T, 2M+1), the first at step 0, then every `hop` steps.
+
+    Unlike over the whole clip, steps whose sound lies outside the clip do not count, and an offset at which they are
+    more than half of the window is left out: near the ends, only some offsets can be seen. A clip shorter than a window
+    is one window.
+    """
+    steps, reach = len(distances), distances.shape[1] // 2
+    sound = torch.arange(steps)[:, None] + torch.arange(-reach, reach + 1)[None]
+    heard = ((sound >= 0) & (sound < steps)).to(distances)
+    found = []
+    for start in range(0, max(1, steps - window + 1), hop):
+        part, counted = distances[start : start + window], heard[start : start + window]
+        share = counted.mean(0)
+        means = (part * counted).sum(0) / counted.sum(0).clamp(min=1)
+        seen = means[share >= 0.5]
+        # what is left out counts as the median, so that it is never the smallest and does not move the median
+        found.append(offset_scores(torch.where(share >= 0.5, means, seen.median())))
+    return found
 
 
 def lip_sync_scores(audio: Tensor, video: Tensor, *, max_offset: int = 15) -> LipSyncScores:
@@ -73,14 +121,8 @@ def lip_sync_scores(audio: Tensor, video: Tensor, *, max_offset: int = 15) -> Li
         >>> lip_sync_scores(steps, steps).lip_sync
         1.0
     """
-    distances = offset_distances(audio, video, max_offset=max_offset)
-    best = int(distances.argmin())
-    return LipSyncScores(
-        lip_sync=cosine_similarity(audio, video).mean().item(),
-        lse_d=distances[best].item(),
-        lse_c=(distances.median() - distances[best]).item(),
-        lip_offset=float(len(distances) // 2 - best),
-    )
+    scores = offset_scores(offset_distances(audio, video, max_offset=max_offset))
+    return LipSyncScores(cosine_similarity(audio, video).mean().item(), scores.lse_d, scores.lse_c, scores.lip_offset)
 
 
 def transcript_error_rate(transcript: str, expected: str) -> float:

@@ -4,14 +4,14 @@ from dataclasses import asdict, fields
 
 from torch import Tensor
 
-from idlora_pl.media import Clip
-from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, mono, scored
+from idlora_pl.metrics.clip_mean import ClipScore, scored
 from idlora_pl.metrics.embedders import LipSyncEmbedder
 from idlora_pl.metrics.functional import LipSyncScores, lip_sync_scores
 from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_frames, check_waveform
+from idlora_pl.metrics.talking_clip import TalkingClipMean
 
 
-class LipSync(ClipMean):
+class LipSync(TalkingClipMean):
     """Means of ``lip_sync``, ``lse_d``, ``lse_c`` and ``lip_offset`` over clips (see ``LipSyncScores``).
 
     Args:
@@ -44,24 +44,3 @@ class LipSync(ClipMean):
             return asdict(lip_sync_scores(audio, video, max_offset=self.max_offset))
 
         return scored(sync)
-
-    def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
-        """Score one clip against itself; nothing else is expected."""
-        return self.score(
-            mono(clip.waveform),
-            clip.frames,
-            sample_rate_hz=clip.sample_rate_hz,
-            frame_rate_fps=clip.frame_rate_fps,
-        )
-
-    def update(self, waveform: Tensor, frames: Tensor, *, sample_rate_hz: int, frame_rate_fps: float) -> None:
-        """Count waveforms (B, S) with frames uint8 (B, F, 3, H, W)."""
-        if waveform.ndim != 2 or frames.ndim != 5 or len(waveform) != len(frames):
-            raise ValueError(
-                "waveform and frames must be (B, S) and (B, F, 3, H, W); "
-                f"got {tuple(waveform.shape)} and {tuple(frames.shape)}"
-            )
-        self.add(
-            self.score(one, pixels, sample_rate_hz=sample_rate_hz, frame_rate_fps=frame_rate_fps)
-            for one, pixels in zip(waveform, frames, strict=True)
-        )

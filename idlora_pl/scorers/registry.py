@@ -2,9 +2,10 @@
 
 from idlora_pl.scorers import nano
 from idlora_pl.scorers.card import Card
+from idlora_pl.scorers.lips import cards as lips
 from idlora_pl.scorers.speaker import cards as speaker
 
-CARDS: dict[str, Card] = {card.name: card for module in (speaker, nano) for card in module.CARDS}
+CARDS: dict[str, Card] = {card.name: card for module in (speaker, lips, nano) for card in module.CARDS}
 
 
 def card_named(name: str) -> Card:

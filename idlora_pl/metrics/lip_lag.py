@@ -1,0 +1,173 @@
+"""How far the sound runs ahead of the opening of the mouth, by cross-correlation of two curves.
+
+Letters: S samples, F frames, T steps of 10 ms.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from idlora_pl.media import Clip
+from idlora_pl.metrics.clip_mean import ClipScore, Curve, mono, scored
+from idlora_pl.metrics.embedders import MouthReader
+from idlora_pl.metrics.scorable import Unscorable, check_frames, check_waveform
+from idlora_pl.metrics.talking_clip import TalkingClipMean
+
+STEP_HZ = 100
+STEPS_PER_FRAME = 4
+"""Lags are in frames of 0.04 s whatever the frame rate, as SyncNet's offset is."""
+VOICE_HZ = (250.0, 3500.0)
+SYLLABLES_HZ = (2.0, 8.0)
+"""What is kept of both curves: the rate at which mouths open and close in speech."""
+ENERGY_WINDOW_S = 0.04
+FLOOR_DB = 50.0
+"""Sound this far below the loudest step counts as silence, so that the depth of a pause does not matter."""
+MIN_DURATION_S = 1.0
+STILL = 1e-3
+"""Least standard deviation of the mouth's opening, in distances between the irises, and of the level in dB."""
+MAX_LOST_SHARE = 0.25
+
+
+class LipLag(TalkingClipMean):
+    """Means of ``lip_lag_landmarks`` (frames of 0.04 s, + when sound is early) and ``lip_corr_landmarks`` over clips.
+
+    The second is the correlation at that lag. One short clip is noisy: the correlation of unrelated curves also has a
+    highest point, of 0.3 or so.
+
+    Args:
+        reader: Measures how far the mouth is open.
+        max_lag: Largest lag in frames of 0.04 s.
+        kwargs: Passed to ``torchmetrics.Metric``.
+    """
+
+    def __init__(self, reader: MouthReader, *, max_lag: int = 10, **kwargs: bool) -> None:
+        super().__init__(("lip_lag_landmarks", "lip_corr_landmarks"), **kwargs)
+        if max_lag < 1:
+            raise ValueError(f"max_lag must be >= 1; got {max_lag}")
+        self.reader = reader
+        self.max_lag = max_lag
+
+    def score(self, waveform: Tensor, frames: Tensor, *, sample_rate_hz: int, frame_rate_fps: float) -> ClipScore:
+        """Score one clip: waveform (S,) in [-1, 1] and frames uint8 (F, 3, H, W)."""
+
+        def lag() -> ClipScore:
+            found, opening, there = self._measured(waveform, frames, sample_rate_hz, frame_rate_fps)
+            values = dict(zip(self.names, peak_of(found), strict=True))
+            curve = Curve(0.5 / frame_rate_fps, 1 / frame_rate_fps, tuple(round(x, 4) for x in opening.tolist()))
+            return ClipScore(values, curves={"mouth_opening": curve}, notes={"mouth_found": f"{there:.2f}"})
+
+        return scored(lag)
+
+    def correlations(self, clip: Clip) -> Tensor:
+        """Return the correlation of a clip at each lag, for `peak_of`; means of several clips are less noisy.
+
+        Raises:
+            Unscorable: The clip has none.
+        """
+        return self._measured(mono(clip.waveform), clip.frames, clip.sample_rate_hz, clip.frame_rate_fps)[0]
+
+    def _measured(
+        self, waveform: Tensor, frames: Tensor, sample_rate_hz: int, fps: float
+    ) -> tuple[Tensor, Tensor, float]:
+        """Return the correlations, the opening (F,), and the share of frames in which it was found."""
+        voice = check_waveform(waveform, sample_rate_hz).cpu()
+        pixels = check_frames(frames, fps)
+        duration_s = min(len(pixels) / fps, len(voice) / sample_rate_hz)
+        if duration_s < MIN_DURATION_S:
+            raise Unscorable("too_short")
+        opening, there = filled(self.reader.opening(pixels))
+        times = (torch.arange(int(duration_s * STEP_HZ)) + 0.5).double() / STEP_HZ
+        mouth = syllables(sampled(opening, fps, times), min(SYLLABLES_HZ[1], fps / 2))
+        level = syllables(level_db(voice, sample_rate_hz, times), SYLLABLES_HZ[1])
+        return lag_correlations(mouth, level, self.max_lag), opening, there
+
+
+def filled(opening: Tensor) -> tuple[Tensor, float]:
+    """Interpolate where (F,) is NaN, and hold the ends; returns it as float64 with the share that was there.
+
+    Raises:
+        Unscorable: `no_face` where nothing is there, `face_lost` where more than a quarter is missing.
+    """
+    there = opening.isfinite()
+    share = there.double().mean().item()
+    if not there.any():
+        raise Unscorable("no_face")
+    if 1 - share > MAX_LOST_SHARE:
+        raise Unscorable("face_lost")
+    places = torch.arange(len(opening)).double()
+    return interpolated(places[there], opening[there].double(), places), share
+
+
+def sampled(opening: Tensor, frame_rate_fps: float, times: Tensor) -> Tensor:
+    """Return the opening (F,) at times (T,) in seconds; a frame's value stands for the middle of its time on screen."""
+    return interpolated((torch.arange(len(opening)).double() + 0.5) / frame_rate_fps, opening.double(), times)
+
+
+def interpolated(places: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
+    """Interpolate values (K,) at increasing places (K,) linearly; the ends are held."""
+    right = torch.searchsorted(places, wanted).clamp(1, max(1, len(places) - 1))
+    if len(places) == 1:
+        return values.expand(len(wanted)).clone()
+    before, after = places[right - 1], places[right]
+    share = ((wanted - before) / (after - before)).clamp(0, 1)
+    return values[right - 1] + share * (values[right] - values[right - 1])
+
+
+def level_db(voice: Tensor, sample_rate_hz: int, times: Tensor) -> Tensor:
+    """Return the level of 250-3500 Hz in 40 ms around times (T,), in dB, at most 50 dB below the loudest."""
+    spectrum = torch.fft.rfft(voice.double())
+    hz = torch.fft.rfftfreq(len(voice), 1 / sample_rate_hz)
+    spectrum[(hz < VOICE_HZ[0]) | (hz > VOICE_HZ[1])] = 0
+    power = torch.fft.irfft(spectrum, len(voice)).square()
+    total = F.pad(power.cumsum(0), (1, 0))
+    ends = [((times + sign * ENERGY_WINDOW_S / 2) * sample_rate_hz).round().long() for sign in (-1, 1)]
+    start, stop = (end.clamp(0, len(voice)) for end in ends)
+    level = 10 * ((total[stop] - total[start]) / (stop - start).clamp(min=1)).clamp(min=1e-12).log10()
+    return level.clamp(min=level.max().item() - FLOOR_DB)
+
+
+def syllables(curve: Tensor, highest_hz: float) -> Tensor:
+    """Keep 2 Hz to `highest_hz` of a curve (T,) at 100 Hz, by its spectrum with as many zeros behind."""
+    spectrum = torch.fft.rfft(curve - curve.mean(), 2 * len(curve))
+    hz = torch.fft.rfftfreq(2 * len(curve), 1 / STEP_HZ)
+    spectrum[(hz < SYLLABLES_HZ[0]) | (hz > highest_hz)] = 0
+    return torch.fft.irfft(spectrum, 2 * len(curve))[: len(curve)]
+
+
+def lag_correlations(mouth: Tensor, level: Tensor, max_lag: int) -> Tensor:
+    """Correlate curves (T,) at every lag of 10 ms; the middle entry is lag zero, later ones have the sound ahead.
+
+    Raises:
+        Unscorable: `mouth_still` or `sound_steady` where a curve does not move.
+    """
+    if mouth.std() < STILL:
+        raise Unscorable("mouth_still")
+    if level.std() < STILL:
+        raise Unscorable("sound_steady")
+    reach = max_lag * STEPS_PER_FRAME
+    return torch.stack([_correlation(mouth, level, ahead) for ahead in range(-reach, reach + 1)])
+
+
+def peak_of(correlations: Tensor) -> tuple[float, float]:
+    """Return by how many frames of 0.04 s the sound is ahead where it correlates most, and the correlation there.
+
+    The place is refined with a parabola through the highest entry and its neighbours.
+
+    Example:
+        >>> peak_of(torch.tensor([0.0, 0.1, 0.2, 0.6, 0.2]))
+        (0.25, 0.6000000238418579)
+    """
+    best, shift = int(correlations.argmax()), 0.0
+    if 0 < best < len(correlations) - 1:
+        before, here, after = correlations[best - 1 : best + 2].tolist()
+        bend = before - 2 * here + after
+        shift = 0.5 * (before - after) / bend if bend else 0.0
+    return (best - len(correlations) // 2 + shift) / STEPS_PER_FRAME, correlations[best].item()
+
+
+def _correlation(mouth: Tensor, level: Tensor, ahead: int) -> Tensor:
+    """Correlate the mouth with the level `ahead` steps before it, over the steps that both have."""
+    steps = len(mouth)
+    first = mouth[max(0, ahead) : steps - max(0, -ahead)]
+    second = level[max(0, -ahead) : steps - max(0, ahead)]
+    return torch.corrcoef(torch.stack([first, second]))[0, 1]

@@ -1,0 +1,130 @@
+"""The lip-sync scorers by name."""
+
+from pathlib import Path
+
+from idlora_pl.metrics.clip_mean import ClipMean
+from idlora_pl.metrics.lip_coherence import LipCoherence
+from idlora_pl.metrics.lip_distances import LipDistances
+from idlora_pl.metrics.lip_lag import LipLag
+from idlora_pl.scorers.card import Anchor, Card, Score, WeightFile
+from idlora_pl.scorers.face_tracks.tracking import load_tracker
+from idlora_pl.scorers.face_tracks.weights import MTCNN
+from idlora_pl.scorers.lips.anchors import (
+    COHERENCE_CLIPS,
+    EXAMPLE,
+    GRID,
+    LAG_CLIPS,
+    coherence_on_grid,
+    lag_on_grid,
+    syncnet_example,
+)
+
+_OXFORD = "https://www.robots.ox.ac.uk/~vgg/software/lipsync/data"
+_SYNCNET = WeightFile(
+    "lipsync/syncnet_v2.model",
+    "961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
+    f"curl -L --create-dirs -o WEIGHTS/lipsync/syncnet_v2.model {_OXFORD}/syncnet_v2.model",
+    "MIT (joonson/syncnet_python)",
+)
+_LR_ASD = WeightFile(
+    "lipsync/lr_asd_pretrain_AVA.model",
+    "85e6c77fc981595234790d1e128ebb60352d37726b2445e0ef8891e2512fe9e3",
+    "curl -L --create-dirs -o WEIGHTS/lipsync/lr_asd_pretrain_AVA.model "
+    "https://github.com/Junhua-Liao/LR-ASD/raw/main/weight/pretrain_AVA.model",
+    "MIT (Junhua-Liao/LR-ASD)",
+)
+_LANDMARKER = WeightFile(
+    "face/face_landmarker.task",
+    "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+    "curl -L --create-dirs -o WEIGHTS/face/face_landmarker.task https://storage.googleapis.com/mediapipe-models/"
+    "face_landmarker/face_landmarker/float16/1/face_landmarker.task",
+    "Apache-2.0 (MediaPipe)",
+)
+
+
+def _syncnet(weights: Path) -> ClipMean:
+    from idlora_pl.scorers.lips.syncnet import load_syncnet
+
+    return LipDistances(load_syncnet(weights / _SYNCNET.path), load_tracker(weights))
+
+
+def _lr_asd(weights: Path) -> ClipMean:
+    from idlora_pl.scorers.lips.lr_asd import load_lr_asd
+
+    return LipCoherence(load_lr_asd(weights / _LR_ASD.path), load_tracker(weights))
+
+
+def _landmarks(weights: Path) -> ClipMean:
+    from idlora_pl.scorers.lips.mouth import MouthLandmarks
+
+    return LipLag(MouthLandmarks(weights / _LANDMARKER.path))
+
+
+CARDS = (
+    Card(
+        "lse",
+        "Distance of sound and mouth by SyncNet at the best offset (LSE-D), its confidence (LSE-C), and the offset.",
+        (
+            Score("lse_d", "LSE-D", "lower", digits=2),
+            Score("lse_c", "LSE-C", "higher", digits=2, worst=0.0),
+            Score("lip_offset", "lip offset, frames", "near zero", digits=1),
+        ),
+        (_SYNCNET, *MTCNN),
+        _syncnet,
+        Anchor(
+            "SyncNet's own example, which is a face crop: offset 3, smallest distance 5.353, confidence 10.021 "
+            "(README of joonson/syncnet_python). The sound is resampled and the picture decoded by other code here.",
+            {"lip_offset": 3.0, "lse_d": 5.353, "lse_c": 10.021},
+            {"lip_offset": 0.0, "lse_d": 0.05, "lse_c": 0.1},
+            syncnet_example,
+            (EXAMPLE,),
+            f"curl -L --create-dirs -o INPUTS/{EXAMPLE} {_OXFORD}/example.avi",
+        ),
+        packages=("torch", "torchaudio"),
+        notes="25 fps, 16 kHz, offsets up to 15 frames, + when the sound is early. The face is found by MTCNN, the "
+        "published tool uses S3FD, so a row may differ a little from the tool's; the crop is in the row. Clips below "
+        "0.84 s are too short; the tool itself needs 4 s. MoChaBench publishes 1, 9.255, 4.497 for its own example.",
+    ),
+    Card(
+        "lip_coherence_lrasd",
+        "Log odds that the face says what is heard, by LR-ASD, mean over the frames with sound.",
+        (Score("lip_coherence_lrasd", "lip coherence (LR-ASD)", "higher", digits=2),),
+        (_LR_ASD, *MTCNN),
+        _lr_asd,
+        Anchor(
+            "Three clips of GRID: the share whose own sound scores above the same sound rolled by half, and above "
+            "noise at -70 dB, and the mean with their own sound, recorded with these weights.",
+            {"above_rolled": 1.0, "above_silence": 1.0, "mean": 6.75},
+            {"above_rolled": 0.0, "above_silence": 0.0, "mean": 0.3},
+            coherence_on_grid(),
+            tuple(f"grid/{name}" for name in COHERENCE_CLIPS),
+            GRID,
+        ),
+        packages=("torch", "torchaudio"),
+        notes="Tells a talking face from one that does not talk to this sound; it does not measure an offset, and the "
+        "speech of another sentence passes about half of the time.",
+    ),
+    Card(
+        "lip_lag_landmarks",
+        "Frames by which the loudness of the voice is ahead of the opening of the mouth, from MediaPipe's landmarks.",
+        (
+            Score("lip_lag_landmarks", "lip lag, frames", "near zero", digits=1),
+            Score("lip_corr_landmarks", "lip correlation", "higher", digits=2, worst=0.0),
+        ),
+        (_LANDMARKER,),
+        _landmarks,
+        Anchor(
+            "Eight clips of GRID: where the mean of their correlations peaks, and how high, recorded with this file; "
+            "other filters gave +1 frame and 0.39 on 25 clips.",
+            {"lag": 0.25, "correlation": 0.63},
+            {"lag": 0.25, "correlation": 0.05},
+            lag_on_grid(),
+            tuple(f"grid/{name}" for name in LAG_CLIPS),
+            GRID,
+        ),
+        packages=("torch", "mediapipe"),
+        extra="eval",
+        notes="In frames of 0.04 s, + when the sound is early, as SyncNet's offset. One clip of 3 s is noisy: 22 of 26 "
+        "clips of GRID are within 2 frames of the pooled lag. Lags beyond 10 frames are not seen.",
+    ),
+)

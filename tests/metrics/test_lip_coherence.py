@@ -1,0 +1,62 @@
+"""Which frames count for lip coherence, and what the mean does with them."""
+
+import pytest
+import torch
+
+from idlora_pl.media import Clip
+from idlora_pl.metrics.clip_mean import Expected
+from idlora_pl.metrics.face_track import FaceTrack
+from idlora_pl.metrics.lip_coherence import LipCoherence, heard_frames
+from idlora_pl.metrics.scorable import Unscorable
+
+
+class MiddleOfFrame:
+    """The face is in the middle of the frame, far from its edges; or there is none in black frames."""
+
+    def track(self, frames: torch.Tensor, frame_rate_fps: float) -> FaceTrack:
+        if not frames.any():
+            raise Unscorable("no_face")
+        box = torch.tensor([6.0, 6.0, 9.0, 9.0])
+        return FaceTrack(box.expand(len(frames), 4), torch.zeros(len(frames), 5, 2), {"faces": "1"})
+
+
+class Brightness:
+    """Odds that rise with the brightness of the crop."""
+
+    def log_odds(self, waveform: torch.Tensor, sample_rate_hz: int, crops: torch.Tensor) -> torch.Tensor:
+        return crops.float().mean((1, 2, 3)) / 10
+
+
+def clip_of(levels: list[float], brightness: list[int]) -> Clip:
+    """Frames of even brightness, each with 0.04 s of a tone of its level."""
+    tone = torch.sin(0.8 * torch.arange(640))
+    waveform = torch.cat([level * tone for level in levels])[None]
+    frames = torch.tensor(brightness, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 16, 16)
+    return Clip(frames.contiguous(), waveform, 25.0, 16_000)
+
+
+def test_frames_30_db_below_the_loudest_are_not_heard() -> None:
+    clip = clip_of([1.0, 0.1, 0.033, 0.03, 0.0, 0.5, 0.5, 0.5], [0] * 8)
+    assert heard_frames(clip.waveform[0], 16_000, 8).tolist() == [True, True, True, False, False, True, True, True]
+
+
+def test_frames_without_sound_are_not_heard_and_a_constant_is_no_sound() -> None:
+    waveform = torch.cat([torch.sin(0.8 * torch.arange(3200)), torch.zeros(3200)]) + 0.3
+    assert heard_frames(waveform, 16_000, 12).tolist() == [True] * 5 + [False] * 7
+
+
+def test_the_mean_is_over_heard_frames() -> None:
+    clip = clip_of([0.5, 0.5, 0.0, 0.0, 0.5, 0.5], [100, 110, 10, 20, 120, 130])
+    score = LipCoherence(Brightness(), MiddleOfFrame()).score_clip(clip, Expected())
+    assert score.values == {"lip_coherence_lrasd": pytest.approx(11.5)}
+    assert score.curves["lip_coherence_lrasd"].values == (10.0, 11.0, 1.0, 2.0, 12.0, 13.0)
+    assert score.notes == {"faces": "1", "frames_heard": "0.67"}
+
+
+@pytest.mark.parametrize(
+    ("levels", "brightness", "reason"),
+    [([0.0] * 8, [9] * 8, "silent"), ([0.5] * 8, [0] * 8, "no_face"), ([0.5] * 8, [], "no_frames")],
+)
+def test_a_clip_that_cannot_be_judged_has_a_reason(levels: list[float], brightness: list[int], reason: str) -> None:
+    score = LipCoherence(Brightness(), MiddleOfFrame()).score_clip(clip_of(levels, brightness), Expected())
+    assert score.reason_of("lip_coherence_lrasd") == reason

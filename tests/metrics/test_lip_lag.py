@@ -1,0 +1,172 @@
+"""The lag of mouth and sound on curves whose lag is known, and clips that have none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idlora_pl.media import Clip
+from idlora_pl.metrics.clip_mean import Expected
+from idlora_pl.metrics.lip_lag import LipLag, filled, interpolated, lag_correlations, level_db, peak_of, syllables
+from idlora_pl.metrics.scorable import Unscorable
+
+
+def openings(times: np.ndarray) -> np.ndarray:
+    """How far the mouth is open at each moment: syllables at uneven times."""
+    starts = np.cumsum(0.14 + 0.17 * np.random.default_rng(3).random(60))
+    return sum(np.exp(-(((times - start) / 0.05) ** 2)) for start in starts)
+
+
+class PaintedMouth:
+    """Reads the opening from the brightness of the frame."""
+
+    def opening(self, frames: torch.Tensor) -> torch.Tensor:
+        return frames.double().mean((1, 2, 3)) / 255
+
+
+def talking(*, ahead_s: float = 0.0, rate: float = 25.0, sample_rate_hz: int = 16_000, duration_s: float = 4.0) -> Clip:
+    """A clip whose brightness follows the loudness of noise, with the sound early by `ahead_s`."""
+    frames = (openings((np.arange(round(duration_s * rate)) + 0.5) / rate) / 1.6).clip(0, 1)
+    pixels = torch.from_numpy((255 * frames).round()).to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
+    times = np.arange(round(duration_s * sample_rate_hz)) / sample_rate_hz
+    voice = 0.2 * openings(times + ahead_s) * np.sin(2 * np.pi * 900 * times)
+    sound = torch.from_numpy(voice + 1e-3 * np.random.default_rng(1).normal(size=len(times))).float()
+    return Clip(pixels.contiguous(), sound[None], rate, sample_rate_hz)
+
+
+def lag(clip: Clip) -> float:
+    return LipLag(PaintedMouth()).score_clip(clip, Expected()).values["lip_lag_landmarks"]
+
+
+@pytest.mark.parametrize("shift", [-7, -3, 0, 2, 5])
+def test_sound_that_is_early_by_k_frames_has_lag_k(shift: int) -> None:
+    assert lag(talking(ahead_s=0.04 * shift)) - lag(talking()) == pytest.approx(shift, abs=0.05)
+
+
+@pytest.mark.parametrize("part", [0.25, 0.5])
+def test_a_part_of_a_frame_is_seen(part: float) -> None:
+    assert lag(talking(ahead_s=0.04 * part)) - lag(talking()) == pytest.approx(part, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [16.0, 24.0, 25.0, 30.0, 60.0])
+def test_the_lag_is_in_frames_of_25_fps_at_any_rate(rate: float) -> None:
+    assert lag(talking(rate=rate, ahead_s=0.12)) == pytest.approx(3, abs=0.3)
+
+
+@pytest.mark.parametrize("sample_rate_hz", [8_000, 22_050, 44_100, 48_000])
+def test_the_lag_does_not_depend_on_the_rate_of_the_sound(sample_rate_hz: int) -> None:
+    assert lag(talking(sample_rate_hz=sample_rate_hz)) == pytest.approx(lag(talking()), abs=0.1)
+
+
+def test_a_mouth_that_follows_the_sound_correlates_and_another_does_not() -> None:
+    clip = talking()
+    scores = LipLag(PaintedMouth()).score_clip(clip, Expected())
+    assert scores.values["lip_corr_landmarks"] > 0.9
+    apart = LipLag(PaintedMouth()).score_clip(replace(clip, waveform=clip.waveform.flip(1)), Expected())
+    assert apart.values["lip_corr_landmarks"] < 0.5
+    assert len(scores.curves["mouth_opening"].values) == 100
+    assert scores.notes == {"mouth_found": "1.00"}
+
+
+def test_stereo_is_averaged() -> None:
+    clip = talking()
+    both = LipLag(PaintedMouth()).score_clip(replace(clip, waveform=clip.waveform.expand(2, -1)), Expected())
+    assert both.values == LipLag(PaintedMouth()).score_clip(clip, Expected()).values
+
+
+def test_the_peak_of_a_parabola_is_found_between_its_points() -> None:
+    places = torch.arange(-8, 9).double()
+    lag, correlation = peak_of(0.8 - 0.001 * (places - 2.6) ** 2)
+    assert lag == pytest.approx(2.6 / 4)
+    assert correlation == pytest.approx(0.8, abs=1e-3)
+
+
+def test_a_peak_at_the_edge_stays_there() -> None:
+    assert peak_of(torch.arange(9).double() / 10) == (1.0, 0.8)
+
+
+def test_correlations_equal_those_of_numpy() -> None:
+    mouth, level = (torch.randn(80, generator=torch.Generator().manual_seed(seed)).double() for seed in (1, 2))
+    found = lag_correlations(mouth, level, 3)
+    assert found[12] == pytest.approx(np.corrcoef(mouth, level)[0, 1])
+    # entry 12 + k: the level k steps earlier belongs to the mouth
+    assert found[17] == pytest.approx(np.corrcoef(mouth[5:], level[:-5])[0, 1])
+    assert found[8] == pytest.approx(np.corrcoef(mouth[:-4], level[4:])[0, 1])
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-5, 5)), min_size=1, max_size=30))
+def test_gaps_are_filled_as_numpy_does_or_have_a_reason(values: list[float | None]) -> None:
+    opening = torch.tensor([float("nan") if value is None else value for value in values], dtype=torch.float64)
+    places = [i for i, value in enumerate(values) if value is not None]
+    if 4 * len(places) < 3 * len(values):
+        with pytest.raises(Unscorable, match="face_lost" if places else "no_face"):
+            filled(opening)
+        return
+    found, share = filled(opening)
+    expected = np.interp(np.arange(len(values)), places, [values[i] for i in places])
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+    assert share == pytest.approx(len(places) / len(values))
+
+
+def test_one_known_place_is_held_everywhere() -> None:
+    found = interpolated(torch.tensor([3.0]), torch.tensor([7.0]), torch.tensor([0.0, 3.0, 9.0]))
+    assert found.tolist() == [7.0, 7.0, 7.0]
+
+
+@pytest.mark.parametrize(("hz", "kept"), [(1.0, 0.0), (3.0, 1.0), (7.0, 1.0), (10.0, 0.0)])
+def test_only_the_rate_of_syllables_is_kept(hz: float, kept: float) -> None:
+    wave = torch.sin(2 * torch.pi * hz * torch.arange(800) / 100).double()
+    middle = slice(200, 600)
+    assert syllables(wave, 8.0)[middle].std().item() == pytest.approx(kept * wave[middle].std().item(), abs=0.07)
+
+
+@pytest.mark.parametrize(("hz", "heard"), [(1000.0, True), (100.0, False), (5000.0, False)])
+def test_the_level_is_that_of_the_voice_band(hz: float, heard: bool) -> None:
+    times = torch.tensor([0.25, 0.75], dtype=torch.float64)
+    time = torch.arange(16_000) / 16_000
+    tone, voice = torch.sin(2 * torch.pi * hz * time), torch.sin(2 * torch.pi * 1000 * time)
+    level = level_db(torch.where(time < 0.5, tone, voice), 16_000, times)
+    assert level[1].item() == pytest.approx(-3.01, abs=0.2)
+    assert (level[0] > level[1] - 1) == heard
+
+
+def test_a_pause_is_50_db_below_the_loudest() -> None:
+    times = (torch.arange(300) + 0.5).double() / 100
+    sound = torch.zeros(48_000)
+    sound[:24_000] = torch.sin(0.4 * torch.arange(24_000))
+    level = level_db(sound, 16_000, times)
+    assert level.max() - level.min() == pytest.approx(50)
+    assert level[30] == pytest.approx(10 * np.log10(0.5), abs=0.1)
+
+
+def broken() -> dict[str, tuple[Clip, str]]:
+    """Clips that have no lag, with the reason."""
+    clip = talking()
+    nan = clip.waveform.clone()
+    nan[0, 9] = float("inf")
+    steady = 0.1 * torch.sin(0.4 * torch.arange(64_000))[None]
+    return {
+        "silence": (replace(clip, waveform=torch.zeros_like(clip.waveform)), "silent"),
+        "infinity": (replace(clip, waveform=nan), "not_finite"),
+        "no samples": (replace(clip, waveform=clip.waveform[:, :0]), "no_audio"),
+        "no frames": (replace(clip, frames=clip.frames[:0]), "no_frames"),
+        "one frame": (replace(clip, frames=clip.frames[:1]), "too_short"),
+        "a mouth that does not move": (replace(clip, frames=torch.zeros_like(clip.frames)), "mouth_still"),
+        "a tone": (replace(clip, waveform=steady), "sound_steady"),
+    }
+
+
+@pytest.mark.parametrize("kind", broken())
+def test_a_clip_without_a_lag_has_a_reason(kind: str) -> None:
+    clip, reason = broken()[kind]
+    score = LipLag(PaintedMouth()).score_clip(clip, Expected())
+    assert score.values == {}
+    assert {score.reason_of(name) for name in ("lip_lag_landmarks", "lip_corr_landmarks")} == {reason}
+
+
+def test_a_lag_needs_room() -> None:
+    with pytest.raises(ValueError, match="max_lag must be >= 1; got 0"):
+        LipLag(PaintedMouth(), max_lag=0)
