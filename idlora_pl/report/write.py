@@ -13,16 +13,14 @@ from idlora_pl.report.render import to_markdown
 from idlora_pl.report.scores import ScoreRow
 from idlora_pl.report.table import COLUMNS, Column, Table
 
+TABLE_FILES = ("table.json", "table.md", "table.tex", "table.csv", "figure.png")
+
 
 def table_files(table: Table) -> dict[str, bytes]:
-    """Return the files of a table that need no clips: ``table.json``, ``.md``, ``.tex``, ``.csv``, ``figure.png``."""
-    return {
-        "table.json": (json.dumps(table.to_dict(), indent=2, allow_nan=False) + "\n").encode(),
-        "table.md": to_markdown(table).encode(),
-        "table.tex": to_latex(table).encode(),
-        "table.csv": to_csv(table).encode(),
-        "figure.png": to_png(table),
-    }
+    """Return the content of the ``TABLE_FILES``, which need no clips."""
+    listed = json.dumps(table.to_dict(), indent=2, allow_nan=False) + "\n"
+    texts = (listed, to_markdown(table), to_latex(table), to_csv(table))
+    return dict(zip(TABLE_FILES, [*(text.encode() for text in texts), to_png(table)], strict=True))
 
 
 def write_report(

@@ -15,16 +15,16 @@ import matplotlib.image
 import numpy as np
 import torch
 from torch import Tensor
+from torchaudio.functional import resample
 
 from idlora_pl.media import (
     Codecs,
     MediaError,
     codecs_of,
     middle_frame,
-    probe,
     read_audio,
-    read_clip,
     read_metadata,
+    read_recording,
     write_audio,
     write_clip,
 )
@@ -118,10 +118,13 @@ def _encode(path: str, codecs: Codecs, frame: Tensor | None, to: Path) -> str:
         return f"encoded anew: {made_of} to wav"
     scale = min(1.0, _LONG_SIDE / max(frame.shape[1:]))
     height, width = (max(2, round(side * scale / 2) * 2) for side in frame.shape[1:])
-    rate_fps = probe(path).frame_rate_fps
-    clip = read_clip(path, frame_rate_fps=rate_fps, size=(height, width), sample_rate_hz=_AAC_RATE_HZ)
+    clip = read_recording(path, size=(height, width))
+    waveform = _stereo(resample(clip.waveform, clip.sample_rate_hz, _AAC_RATE_HZ))
+    if not waveform.numel():
+        waveform = torch.zeros(1, round(clip.duration_s * _AAC_RATE_HZ))
     # the label of a generated clip stands in its comment, which is kept
-    write_clip(replace(clip, waveform=_stereo(clip.waveform)), to, metadata=read_metadata(path), generated=False)
+    clip = replace(clip, waveform=waveform, sample_rate_hz=_AAC_RATE_HZ)
+    write_clip(clip, to, metadata=read_metadata(path), generated=False)
     return f"encoded anew: {made_of} to h264 and aac, {width} x {height}"
 
 

@@ -16,6 +16,8 @@ from idlora_pl.report.scores import ScoreRow
 from idlora_pl.report.table import COLUMNS, Column, Table
 
 GENERATOR = '<meta name="generator" content="idlora table">'
+_FEW_LINES = 8
+"""Longer blocks are folded."""
 _ASSETS = Path(__file__).parent
 
 
@@ -80,7 +82,10 @@ def _blocks(table: Table) -> str:
     for heads, lines in blocks(table):
         head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
         body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in line)}</tr>" for line in lines)
-        parts.append(f'<div class="wide"><table class="block"><thead><tr>{head}</tr></thead>{body}</table></div>')
+        table_text = f'<div class="wide"><table class="block"><thead><tr>{head}</tr></thead>{body}</table></div>'
+        opened = " open" if len(lines) <= _FEW_LINES else ""
+        summary = f"<summary>{escape(heads[0].capitalize())}: {len(lines)}</summary>"
+        parts.append(f"<details{opened}>{summary}{table_text}</details>")
     return "".join(parts)
 
 

@@ -12,7 +12,7 @@ from idlora_pl.report.page.document import GENERATOR, to_html
 from idlora_pl.report.page.shown import paths_of
 from idlora_pl.report.scores import ScoreRow
 from idlora_pl.report.table import COLUMNS, Column, Table
-from idlora_pl.report.write import table_files
+from idlora_pl.report.write import TABLE_FILES, table_files
 
 PAGE = "index.html"
 _FOLDERS = ("clips", "pictures")
@@ -43,8 +43,8 @@ def write_page(
         ValueError: The folder holds something else.
     """
     folder = Path(os.path.abspath(folder))
+    refuse_foreign(folder)
     files = table_files(table)
-    refuse_foreign(folder, set(files))
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
@@ -61,14 +61,14 @@ def write_page(
     return folder / PAGE
 
 
-def refuse_foreign(folder: Path, files: set[str]) -> None:
+def refuse_foreign(folder: Path) -> None:
     """Raise ValueError when a folder holds what `write_page` did not write."""
     if not folder.exists():
         return
     held = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
     if not folder.is_dir() or (held and not _is_page(folder)):
         raise ValueError(f"{folder} already holds something else; give --html a new folder")
-    if foreign := held - {*files, PAGE, *_FOLDERS}:
+    if foreign := held - {*TABLE_FILES, PAGE, *_FOLDERS}:
         raise ValueError(f"{folder} holds {min(foreign)} beside an earlier page; move it away or give a new folder")
 
 

@@ -3,6 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "currentColor"];
 const DASH = "\u2013", ENOUGH = 200;
+for (const column of data.columns) column.heading = column.heading.replace(/ (?=\S+$)/, "\u00a0");
 const byId = (id) => document.getElementById(id);
 
 function make(tag, attributes = {}, ...children) {
