@@ -64,9 +64,12 @@ def copied(paths: Iterable[str], folder: Path, *, workers: int | None = None) ->
         jobs: dict[Future[Shown], list[str]] = {
             pool.submit(_copied, same[0], digest, folder): same for digest, same in by_digest.items()
         }
-        for done in as_completed(jobs):
-            for path in jobs[done]:
-                yield path, done.result()
+        try:
+            for done in as_completed(jobs):
+                for path in jobs[done]:
+                    yield path, done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def ending_for(codecs: Codecs) -> str:

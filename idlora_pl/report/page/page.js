@@ -140,7 +140,7 @@ function shownValue(item, clip, column, compared = false) {
 
 function listLine(line) {
   const { item, clip, at } = line;
-  const jump = make("a", { href: "#item-" + at }, item.key);
+  const jump = make("a", { href: "#item-" + at, title: item.key }, item.key);
   const cells = [make("td", { class: "text" }, jump), make("td", { class: "text" }, data.rows[clip.row]), make("td", { class: "text" }, item.speaker)];
   if (byId("list").tHead.querySelector("[data-by=seed]")) cells.push(make("td", { class: "text" }, clip.seed === null ? "" : String(clip.seed)));
   data.columns.forEach((_, column) => cells.push(make("td", {}, shownValue(item, clip, column, true))));
@@ -323,7 +323,7 @@ class Group {
     this.chosen = make("select", { "aria-label": "speed" }, ...[["1", "speed 1"], ["0.5", "speed 1/2"], ["0.25", "speed 1/4"]].map(([value, text]) => make("option", { value }, text)));
     this.chosen.onchange = () => this.setSpeed();
     this.loop = make("input", { type: "checkbox" });
-    this.tools.append(this.chosen, make("label", {}, this.loop, " loop"), make("span", { class: "place" }, "keys: p play, 1-9 hear, j and k next and last item"));
+    this.tools.append(this.chosen, make("label", {}, this.loop, " loop"), make("span", { class: "place" }, "keys: p play, 1-9 hear, j and k next and previous item"));
   }
 
   addPlayer(column, longest, radios) {
