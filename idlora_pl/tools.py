@@ -11,7 +11,9 @@ from rich.console import Console
 from idlora_pl.adapter_tool import adapter
 from idlora_pl.data.manifest_tool import manifest
 from idlora_pl.parity.command import main as parity
-from idlora_pl.report import read_table, to_rich, write_report
+from idlora_pl.report import COLUMNS, Column, read_table, to_rich, write_report
+from idlora_pl.report.page.folder import write_page
+from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.tool import doctor
 from idlora_pl.scoring.tool import score
 from idlora_pl.study.analyse import is_published_study
@@ -19,13 +21,16 @@ from idlora_pl.study.tool import study
 
 
 def table(arguments: list[str]) -> None:
-    """Print the table of a scores.jsonl or of a table yaml; with --output also write its files."""
+    """Print the table of a scores.jsonl or of a table yaml; write its files, or a page to look and listen."""
     parser = argparse.ArgumentParser(prog="idlora table", description=table.__doc__)
     parser.add_argument("file", type=Path, help="scores.jsonl or experiments/tables/<name>.yaml")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs that a yaml names")
     parser.add_argument("--output", type=Path, help="folder for table.md, table.json, figure.png and index.html")
+    parser.add_argument("--html", type=Path, help="folder for a page with copies of all clips, to move and to share")
     options = parser.parse_args(arguments)
     if is_published_study(options.file):
+        if options.html is not None:
+            raise ValueError(f"{options.file} is a study without clips; leave out --html, or give a table with scores")
         study(
             [
                 "analyse",
@@ -34,12 +39,21 @@ def table(arguments: list[str]) -> None:
             ]
         )
         return
-    found, scores = read_table(options.file, runs_dir=options.runs)
+    known = known_columns()
+    found, scores = read_table(options.file, runs_dir=options.runs, known=known)
     for part in to_rich(found):
         Console().print(part)
     if options.output is not None:
-        for path in write_report(found, scores, options.output):
+        for path in write_report(found, scores, options.output, known=known):
             Console().print(f"wrote {path}")
+    if options.html is not None:
+        Console().print(f"wrote {write_page(found, scores, options.html, known=known)}")
+
+
+def known_columns() -> dict[str, Column]:
+    """Return the columns of all scores that scorers give, and those of tables by name."""
+    given = [score for card in CARDS.values() for score in card.scores]
+    return {s.name: Column(s.name, s.title, s.better, s.digits, s.worst) for s in given} | COLUMNS
 
 
 TOOLS: dict[str, Callable[[list[str]], None]] = {

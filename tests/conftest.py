@@ -100,7 +100,7 @@ def nano_prompt() -> str:
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator["WebDriver"]:
-    """A headless Chromium with its console log; skipped where it is not installed."""
+    """A headless Chromium with logs of its console and of what it requests; skipped where it is not installed."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser is None or driver is None:
         pytest.skip("needs chromium and chromedriver; on Debian: apt-get install chromium chromium-driver")
@@ -108,7 +108,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator["WebDriver"]:
 
     options = webdriver.ChromeOptions()
     options.binary_location = browser
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     folder = tmp_path_factory.mktemp("chromium")
     quiet = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking mute-audio"
     for switch in [*quiet.split(), "disable-component-update", "disable-sync", "window-size=1300,1600"]:

@@ -1,6 +1,7 @@
 """Audio and video files in and out; the only place that imports PyAV."""
 
 from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.looking import Codecs, codecs_of, middle_frame
 from idlora_pl.media.reading import MediaInfo, probe, read_audio, read_clip, read_image, read_metadata
 from idlora_pl.media.recording import read_recording
 from idlora_pl.media.small import write_audio, write_image
@@ -9,8 +10,11 @@ from idlora_pl.media.writing import AI_GENERATED_LABEL, write_clip
 __all__ = [
     "AI_GENERATED_LABEL",
     "Clip",
+    "Codecs",
     "MediaError",
     "MediaInfo",
+    "codecs_of",
+    "middle_frame",
     "probe",
     "read_audio",
     "read_clip",

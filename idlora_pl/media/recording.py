@@ -10,7 +10,7 @@ from av.container import InputContainer
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip, MediaError
-from idlora_pl.media.decoding import frame_rate, opened, read_frames
+from idlora_pl.media.decoding import Size, frame_rate, opened, read_frames
 from idlora_pl.media.sound import NoSamplesError, at_rate, samples
 
 _FRAME_RATE_FPS = 25.0
@@ -19,12 +19,16 @@ _PADDING = 1024
 """Samples of an AAC frame: sound that is longer than its picture by no more is the padding of the last one."""
 
 
-def read_recording(path: str | PathLike[str]) -> Clip:
+def read_recording(path: str | PathLike[str], *, size: Size | None = None) -> Clip:
     """Read the clip of any method as it is: no resizing, no resampling, no cut, and no silence added.
 
     Differs from `read_clip` in what a score depends on: sound that is longer than the picture by more than a frame of
     the codec is kept, sound that is shorter is not filled up, a varying frame rate becomes the average one by taking
     the nearest frames, and a file without picture or without sound is a clip with 0 frames or 0 samples.
+
+    Args:
+        path: the file.
+        size: (H, W) that the picture is made to cover, for looking at it; None, for scoring, keeps its size.
 
     Returns:
         Clip with F frames and S samples; rates of what is not there are 25 fps and 16 kHz.
@@ -38,7 +42,7 @@ def read_recording(path: str | PathLike[str]) -> Clip:
             raise MediaError(f"{path} has neither picture nor sound; pass a clip")
         frames, fps = torch.empty(0, 3, 0, 0, dtype=torch.uint8), _FRAME_RATE_FPS
         if has_picture:
-            frames, fps = read_frames(container, 0.0, frame_rate(container.streams.video[0]), None, None)
+            frames, fps = read_frames(container, 0.0, frame_rate(container.streams.video[0]), None, size)
     waveform, hz = torch.zeros(1, 0), _SAMPLE_RATE_HZ
     if has_sound:
         # a second look, because a container is read forwards only

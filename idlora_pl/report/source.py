@@ -19,8 +19,15 @@ _COLUMN_KEYS = {"title", "better", "digits", "worst"}
 _ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command", "against"}
 
 
-def read_table(path: Path | str, *, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:
+def read_table(
+    path: Path | str, *, runs_dir: Path | str = "runs", known: Mapping[str, Column] = COLUMNS
+) -> tuple[Table, list[ScoreRow]]:
     """Read the table of a ``scores.jsonl`` or of a table yaml.
+
+    Args:
+        path: The file.
+        runs_dir: Folder of the runs that a yaml names.
+        known: Columns that the table of a ``scores.jsonl`` without any of ``COLUMNS`` may have.
 
     Returns:
         The table and the scores it was made from; paths in their notes are relative to the current folder.
@@ -31,21 +38,23 @@ def read_table(path: Path | str, *, runs_dir: Path | str = "runs") -> tuple[Tabl
     path = Path(path)
     if path.is_dir() or path.suffix not in (".jsonl", ".yaml", ".yml"):
         raise ValueError(f"{path} is not a table; give a scores.jsonl or a yaml of experiments/tables")
-    return table_from_scores(path) if path.suffix == ".jsonl" else table_from_yaml(path, runs_dir)
+    return table_from_scores(path, known) if path.suffix == ".jsonl" else table_from_yaml(path, runs_dir)
 
 
-def table_from_scores(path: Path | str) -> tuple[Table, list[ScoreRow]]:
-    """Make a table of all rows and all known metrics of a ``scores.jsonl``.
+def table_from_scores(path: Path | str, known: Mapping[str, Column] = COLUMNS) -> tuple[Table, list[ScoreRow]]:
+    """Make a table of all rows and all metrics of ``COLUMNS`` in a ``scores.jsonl``; without any, of all known ones.
 
     Each row is compared with the one before it. A ``table.json`` beside the file gives the seconds.
     """
     path = Path(path)
     scores = read_scores(path)
     names = row_names(scores)
-    columns = [name for name in COLUMNS if name in metric_names(scores)]
+    held = metric_names(scores)
+    columns = [COLUMNS[name] for name in COLUMNS if name in held] or [known[name] for name in held if name in known]
     if not columns:
-        held = ", ".join(metric_names(scores)) or "none"
-        raise ValueError(f"{path} holds {held}, none of {', '.join(COLUMNS)}; name the columns in a table yaml")
+        raise ValueError(
+            f"{path} holds {', '.join(held) or 'none'}, none of {', '.join(known)}; name the columns in a table yaml"
+        )
     beside = path.with_name("table.json")
     seconds = json.loads(beside.read_text())["seconds"] if beside.is_file() else {}
     paired = [(after, before) for before, after in pairwise(names)]

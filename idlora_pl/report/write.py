@@ -1,39 +1,49 @@
 """Writes a table to a folder, each file whole or not at all."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from idlora_pl.files import replacing
 from idlora_pl.report.export import to_csv, to_latex
 from idlora_pl.report.figure import to_png
-from idlora_pl.report.page import to_html
+from idlora_pl.report.page.document import to_html
+from idlora_pl.report.page.shown import linked, paths_of
 from idlora_pl.report.render import to_markdown
 from idlora_pl.report.scores import ScoreRow
-from idlora_pl.report.table import Table
+from idlora_pl.report.table import COLUMNS, Column, Table
+
+TABLE_FILES = ("table.json", "table.md", "table.tex", "table.csv", "figure.png")
 
 
-def write_report(table: Table, scores: Sequence[ScoreRow], folder: Path | str) -> list[Path]:
+def table_files(table: Table) -> dict[str, bytes]:
+    """Return the content of the ``TABLE_FILES``, which need no clips."""
+    listed = json.dumps(table.to_dict(), indent=2, allow_nan=False) + "\n"
+    texts = (listed, to_markdown(table), to_latex(table), to_csv(table))
+    return dict(zip(TABLE_FILES, [*(text.encode() for text in texts), to_png(table)], strict=True))
+
+
+def write_report(
+    table: Table, scores: Sequence[ScoreRow], folder: Path | str, *, known: Mapping[str, Column] = COLUMNS
+) -> list[Path]:
     """Write ``table.json``, ``.md``, ``.tex`` and ``.csv``, ``figure.png`` and ``index.html`` into a folder.
+
+    The page plays the clips from where they are; `write_page` makes one that can be moved.
 
     Args:
         table: The table.
         scores: The scores behind it; paths in their notes are relative to the current folder, as
             ``read_table`` returns them.
         folder: Made if it does not exist.
+        known: Titles and directions of scores that are no columns of the table.
 
     Returns:
         The paths of the files.
     """
     folder = Path(folder)
-    contents = {
-        "table.json": (json.dumps(table.to_dict(), indent=2, allow_nan=False) + "\n").encode(),
-        "table.md": to_markdown(table).encode(),
-        "table.tex": to_latex(table).encode(),
-        "table.csv": to_csv(table).encode(),
-        "figure.png": to_png(table),
-        "index.html": to_html(table, scores, folder).encode(),
-    }
+    contents = table_files(table)
+    page = to_html(table, scores, linked(paths_of(scores), folder), known=known, beside=list(contents))
+    contents["index.html"] = page.encode()
     for name, content in contents.items():
         with replacing(folder / name) as partial:
             partial.write_bytes(content)

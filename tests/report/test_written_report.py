@@ -42,20 +42,19 @@ def make_table(folder: Path) -> Table:
 
 
 class Page(HTMLParser):
-    """Collects tags, video sources and text of a page."""
+    """Collects open tags, text and the data of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.videos: list[str] = []
         self.open: list[str] = []
         self.text = ""
         self.feed(text)
+        held = text.split('type="application/json">')[1].split("</script>")[0]
+        self.data = json.loads(held)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "img"):
             self.open.append(tag)
-        if tag == "video":
-            self.videos.append(str(dict(attrs)["src"]))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -107,8 +106,9 @@ def test_the_page_is_whole_and_plays_from_its_folder(tmp_path: Path) -> None:
     write_report(make_table(tmp_path), scores_in(tmp_path), folder)
     page = Page((folder / "index.html").read_text())
     assert page.open == []
-    assert len(page.videos) == 3 * 6
-    assert {(folder / unquote(src)).resolve() for src in page.videos} == {
+    sources = [file["src"] for file in page.data["files"]]
+    assert len(sources) == 3 * 6
+    assert {(folder / unquote(src)).resolve() for src in sources} == {
         (tmp_path / f"clips/{name}/k {i}.mp4").resolve()
         for name in ("reference", "shared", "negative")
         for i in range(6)
@@ -118,8 +118,9 @@ def test_the_page_is_whole_and_plays_from_its_folder(tmp_path: Path) -> None:
 def test_the_page_escapes_text_and_gives_reasons(tmp_path: Path) -> None:
     write_report(make_table(tmp_path), scores_in(tmp_path), tmp_path)
     page = Page((tmp_path / "index.html").read_text())
-    assert "[SPEECH]: <aa & eh>" in page.text
-    assert "speaker similarity ↑ – silent" in page.text
+    assert page.data["items"][0]["prompt"] == "[SPEECH]: <aa & eh>"
+    assert page.data["items"][5]["clips"][1]["reasons"] == dict.fromkeys(METRICS, "silent")
+    assert "<aa" not in (tmp_path / "index.html").read_text()
 
 
 def test_the_figure_shows_a_point_for_each_number(tmp_path: Path) -> None:

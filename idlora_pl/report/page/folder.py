@@ -1,0 +1,86 @@
+"""Writes a page that can be moved: everything that it shows lies in its folder."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.progress import track
+
+from idlora_pl.report.page.copying import copied
+from idlora_pl.report.page.document import GENERATOR, to_html
+from idlora_pl.report.page.shown import paths_of
+from idlora_pl.report.scores import ScoreRow
+from idlora_pl.report.table import COLUMNS, Column, Table
+from idlora_pl.report.write import TABLE_FILES, table_files
+
+PAGE = "index.html"
+_FOLDERS = ("clips", "pictures")
+
+
+def write_page(
+    table: Table,
+    scores: Sequence[ScoreRow],
+    folder: Path | str,
+    *,
+    known: Mapping[str, Column] = COLUMNS,
+    workers: int | None = None,
+) -> Path:
+    """Write a table as a folder to look at and to listen to; the folder appears when it is complete.
+
+    Args:
+        table: The table.
+        scores: The scores behind it; paths in their notes are relative to the current folder, as
+            ``read_table`` returns them.
+        folder: A new folder, an empty one, or a page that this function wrote earlier, which is replaced.
+        known: Titles and directions of scores that are no columns of the table.
+        workers: How many clips are copied and drawn at once; None takes one a core.
+
+    Returns:
+        The path of the page, ``index.html``; beside it lie ``clips/``, ``pictures/`` and the files of the table.
+
+    Raises:
+        ValueError: The folder holds something else.
+    """
+    folder = Path(os.path.abspath(folder))
+    refuse_foreign(folder)
+    files = table_files(table)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        labels = {row.label for row in table.rows}
+        paths = paths_of(score for score in scores if score.row in labels)
+        jobs = track(copied(paths, partial, workers=workers), description="copying and drawing clips", total=len(paths))
+        shown = dict(jobs)
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        (partial / PAGE).write_text(to_html(table, scores, shown, known=known, beside=list(files)), encoding="utf-8")
+        _replace(folder, partial)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder / PAGE
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise ValueError when a folder holds what `write_page` did not write."""
+    if not folder.exists():
+        return
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    if not folder.is_dir() or (held and not _is_page(folder)):
+        raise ValueError(f"{folder} already holds something else; give --html a new folder")
+    if foreign := held - {*TABLE_FILES, PAGE, *_FOLDERS}:
+        raise ValueError(f"{folder} holds {min(foreign)} beside an earlier page; move it away or give a new folder")
+
+
+def _is_page(folder: Path) -> bool:
+    page = folder / PAGE
+    return page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")[:4096]
+
+
+def _replace(folder: Path, partial: Path) -> None:
+    """Put the new folder into the place of the old one."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
