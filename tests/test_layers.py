@@ -32,6 +32,8 @@ OWNERS = {
     "peft": ("ltx2", "nano"),
     "transformers": ("ltx2", "scorers"),
     "speechbrain": ("scorers",),
+    "onnxruntime": ("scorers",),
+    "pocketsphinx": ("scorers",),
     "wandb": (),
 }
 

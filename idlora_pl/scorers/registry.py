@@ -2,9 +2,12 @@
 
 from idlora_pl.scorers import nano
 from idlora_pl.scorers.card import Card
+from idlora_pl.scorers.face import cards as face
+from idlora_pl.scorers.sounds import cards as sounds
 from idlora_pl.scorers.speaker import cards as speaker
+from idlora_pl.scorers.words import cards as words
 
-CARDS: dict[str, Card] = {card.name: card for module in (speaker, nano) for card in module.CARDS}
+CARDS: dict[str, Card] = {card.name: card for module in (speaker, face, sounds, words, nano) for card in module.CARDS}
 
 
 def card_named(name: str) -> Card:
