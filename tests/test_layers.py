@@ -34,6 +34,8 @@ OWNERS = {
     "transformers": ("ltx2", "scorers"),
     "speechbrain": ("scorers",),
     "mediapipe": ("scorers",),
+    "onnxruntime": ("scorers",),
+    "pocketsphinx": ("scorers",),
     "wandb": (),
 }
 

@@ -37,8 +37,14 @@ class LipSyncEmbedder(Protocol):
 class Transcriber(Protocol):
     """Writes down what is said."""
 
-    def transcribe(self, waveform: Tensor, sample_rate_hz: int) -> list[str]:
-        """Transcribe waveforms (B, S) in [-1, 1]; returns one string of space-separated words for each."""
+    def transcribe(self, waveform: Tensor, sample_rate_hz: int, *, language: str = "en") -> list[str]:
+        """Transcribe waveforms (B, S) in [-1, 1]; returns one string of space-separated words for each.
+
+        Args:
+            waveform: Of B clips.
+            sample_rate_hz: Their rate.
+            language: ISO 639-1 code of what is spoken; recognisers of one language do not look at it.
+        """
         ...
 
 

@@ -81,8 +81,8 @@ class NanoTranscriber(nn.Module):
         return " ".join(names[vowel] for vowel, _, _ in spoken)
 
     @torch.no_grad()
-    def transcribe(self, waveform: Tensor, sample_rate_hz: int) -> list[str]:
-        """Transcribe waveforms (B, S) in [-1, 1]; returns vowel names separated by spaces."""
+    def transcribe(self, waveform: Tensor, sample_rate_hz: int, *, language: str = "en") -> list[str]:
+        """Transcribe waveforms (B, S) in [-1, 1]; returns vowel names separated by spaces, whatever the language."""
         classes = self(self.front(waveform, sample_rate_hz)).argmax(1)
         return [self.words(row) for row in classes.tolist()]
 

@@ -104,7 +104,9 @@ def _parts(card: Card, weights: Path) -> tuple[Weights, str, list[str]]:
             file.digest(weights)
         except (MissingWeights, WrongWeights) as error:
             state = "missing" if isinstance(error, MissingWeights) else "other hash"
-            fixes.append(file.command(weights))
+            # the files of one archive share their command
+            if (command := file.command(weights)) not in fixes:
+                fixes.append(command)
     try:
         card.versions(required=True)
     except MissingLibrary as error:

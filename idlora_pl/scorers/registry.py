@@ -2,10 +2,15 @@
 
 from idlora_pl.scorers import nano
 from idlora_pl.scorers.card import Card
+from idlora_pl.scorers.face import cards as face
 from idlora_pl.scorers.lips import cards as lips
+from idlora_pl.scorers.sounds import cards as sounds
 from idlora_pl.scorers.speaker import cards as speaker
+from idlora_pl.scorers.words import cards as words
 
-CARDS: dict[str, Card] = {card.name: card for module in (speaker, lips, nano) for card in module.CARDS}
+_FAMILIES = (speaker, face, lips, sounds, words, nano)
+
+CARDS: dict[str, Card] = {card.name: card for module in _FAMILIES for card in module.CARDS}
 
 
 def card_named(name: str) -> Card:

@@ -19,7 +19,7 @@ class Levels:
     def embed(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         return waveform[:, :2]
 
-    def transcribe(self, waveform: Tensor, sample_rate_hz: int) -> list[str]:
+    def transcribe(self, waveform: Tensor, sample_rate_hz: int, *, language: str = "en") -> list[str]:
         return [" ".join(f"w{round(10 * value)}" for value in row[:2].tolist()) for row in waveform]
 
     def classify(self, waveform: Tensor, sample_rate_hz: int) -> list[str]:

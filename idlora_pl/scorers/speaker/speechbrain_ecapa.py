@@ -4,6 +4,7 @@ The snapshot's hyperparams.yaml can run any code and its .ckpt files are pickles
 the sizes stand here, and the tensors are read with weights_only.
 """
 
+import sys
 from pathlib import Path
 
 import torch
@@ -11,7 +12,13 @@ import torchaudio
 from speechbrain.lobes.features import Fbank
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.processing.features import InputNormalization
+from speechbrain.utils.importutils import LazyModule
 from torch import Tensor, nn
+
+# SpeechBrain lists stand-ins for its optional parts as modules, and looking at one raises ImportError. Whatever
+# looks at all modules, such as hypothesis, would fail.
+for _name in [name for name, module in sys.modules.items() if isinstance(module, LazyModule)]:
+    del sys.modules[_name]
 
 _RATE_HZ = 16000
 _N_MELS = 80

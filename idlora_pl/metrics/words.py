@@ -1,0 +1,148 @@
+"""Are the words of the prompt heard? Word and character errors under named normalisers, from one transcription."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+from torchmetrics.functional.text import char_error_rate
+
+from idlora_pl.media import Clip
+from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, mono, scored
+from idlora_pl.metrics.embedders import Transcriber
+from idlora_pl.metrics.functional import transcript_error_rate
+from idlora_pl.metrics.scorable import Unscorable, check_waveform
+
+Normaliser = Callable[[str, str], str]
+"""Maps a text and its language (ISO 639-1) to words separated by single spaces."""
+
+
+def released_words(text: str, language: str = "en") -> str:
+    """Normalise a text as the authors' metric does, in every language alike.
+
+    Lower case, without any character that is neither a word character nor a space, with single spaces. Numbers and
+    contractions stay as they are written, and words joined by a hyphen become one.
+
+    Example:
+        >>> released_words("It's  part-time; English 101.")
+        'its parttime english 101'
+    """
+    return " ".join(re.sub(r"[^\w\s]", "", text.lower()).split())
+
+
+class WordErrors(ClipMean):
+    """Means over clips of word errors (`wer...`) and character errors (`cer...`), one pair a normaliser.
+
+    An empty expected text is `no_expected_words`; the authors' code counts it as an error of 1. Characters include
+    the spaces between words, as in jiwer. The transcript goes into the notes of the row.
+
+    Args:
+        transcriber: The recogniser, which runs once a clip.
+        normalisers: Normaliser by ending of the column names: "" gives `wer` and `cer`, "_standard" gives
+            `wer_standard` and `cer_standard`.
+        kwargs: Passed to ``torchmetrics.Metric``.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, transcriber: Transcriber, normalisers: Mapping[str, Normaliser], **kwargs: bool) -> None:
+        names = [(f"wer{ending}", f"cer{ending}") for ending in normalisers]
+        super().__init__(tuple(name for pair in names for name in pair), **kwargs)
+        self.transcriber = transcriber
+        self.normalisers = dict(zip(names, normalisers.values(), strict=True))
+
+    def score(self, waveform: Tensor, words: str, *, sample_rate_hz: int, language: str = "en") -> ClipScore:
+        """Score one clip.
+
+        Args:
+            waveform: (S,) samples in [-1, 1].
+            words: What should be said.
+            sample_rate_hz: Rate of the waveform.
+            language: ISO 639-1 code of the words.
+        """
+
+        def errors() -> ClipScore:
+            expected = {names: normalise(words, language) for names, normalise in self.normalisers.items()}
+            if not any(expected.values()):
+                raise Unscorable("no_expected_words")
+            voice = check_waveform(waveform, sample_rate_hz)
+            (transcript,) = self.transcriber.transcribe(voice[None], sample_rate_hz, language=language)
+            found = ClipScore(notes={"transcript": transcript})
+            for names, normalise in self.normalisers.items():
+                if not expected[names]:
+                    found.reasons.update(dict.fromkeys(names, "no_expected_words"))
+                    continue
+                heard = normalise(transcript, language)
+                rates = transcript_error_rate(heard, expected[names]), char_error_rate(heard, expected[names]).item()
+                found.values.update(zip(names, rates, strict=True))
+            return found
+
+        return scored(errors)
+
+    def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
+        """Score one clip against the expected words in their language."""
+        rate = clip.sample_rate_hz
+        return self.score(mono(clip.waveform), expected.words, sample_rate_hz=rate, language=expected.language)
+
+    def update(self, waveform: Tensor, words: Sequence[str], *, sample_rate_hz: int, language: str = "en") -> None:
+        """Count waveforms (B, S) against B texts of one language."""
+        self.add(
+            self.score(one, text, sample_rate_hz=sample_rate_hz, language=language)
+            for one, text in zip(waveform, _one_text_each(waveform, words), strict=True)
+        )
+
+
+class GrammarErrors(ClipMean):
+    """Mean over clips of word errors of a recogniser that can only hear the sentences of a grammar.
+
+    Both texts are normalised by `released_words`. Expected words outside the grammar are `words_not_in_grammar`.
+
+    Args:
+        transcriber: The recogniser.
+        accepts: Says whether normalised words are a sentence of its grammar.
+        name: Column name.
+        kwargs: Passed to ``torchmetrics.Metric``.
+    """
+
+    higher_is_better = False
+
+    def __init__(
+        self, transcriber: Transcriber, accepts: Callable[[str], bool], *, name: str = "wer_grammar", **kwargs: bool
+    ) -> None:
+        super().__init__((name,), **kwargs)
+        self.transcriber = transcriber
+        self.accepts = accepts
+
+    def score(self, waveform: Tensor, words: str, *, sample_rate_hz: int) -> ClipScore:
+        """Score one clip: waveform (S,) in [-1, 1] against the expected words."""
+
+        def error_rate() -> ClipScore:
+            expected = released_words(words)
+            if not expected:
+                raise Unscorable("no_expected_words")
+            if not self.accepts(expected):
+                raise Unscorable("words_not_in_grammar")
+            voice = check_waveform(waveform, sample_rate_hz)
+            (transcript,) = self.transcriber.transcribe(voice[None], sample_rate_hz)
+            rate = transcript_error_rate(released_words(transcript), expected)
+            return ClipScore({self.names[0]: rate}, notes={"transcript": transcript})
+
+        return scored(error_rate)
+
+    def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
+        """Score one clip against the expected words."""
+        return self.score(mono(clip.waveform), expected.words, sample_rate_hz=clip.sample_rate_hz)
+
+    def update(self, waveform: Tensor, words: Sequence[str], *, sample_rate_hz: int) -> None:
+        """Count waveforms (B, S) against B texts."""
+        self.add(
+            self.score(one, text, sample_rate_hz=sample_rate_hz)
+            for one, text in zip(waveform, _one_text_each(waveform, words), strict=True)
+        )
+
+
+def _one_text_each(waveform: Tensor, words: Sequence[str]) -> Sequence[str]:
+    """Return the texts after a look at the shapes."""
+    if waveform.ndim != 2 or isinstance(words, str) or len(waveform) != len(words):
+        count = "one string" if isinstance(words, str) else f"{len(words)} strings"
+        raise ValueError(f"waveform must be (B, S) with B strings of words; got {tuple(waveform.shape)} and {count}")
+    return words

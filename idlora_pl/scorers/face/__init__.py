@@ -1,0 +1,1 @@
+"""Face networks in ONNX: ArcFace with its detector, and MobileFaceNet."""

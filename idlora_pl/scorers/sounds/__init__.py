@@ -1,0 +1,1 @@
+"""Networks that map sounds and their descriptions to one space."""

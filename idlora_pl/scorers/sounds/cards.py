@@ -1,0 +1,62 @@
+"""The scorers of sounds against their descriptions: CLAP on the sound as it is, and as the authors' metric hears it."""
+
+from pathlib import Path
+
+from idlora_pl.metrics.clip_mean import ClipMean
+from idlora_pl.metrics.sounds import SoundsSimilarity
+from idlora_pl.scorers.card import Card, Score
+from idlora_pl.scorers.weights import WeightFile
+
+_CLAP = WeightFile(
+    "sounds/clap-htsat-unfused",
+    "1cd3c601bc4afe0fa87be3de4c13dd2cfadd249fac1e29acf74a9b296c3219bb",
+    "hf download laion/clap-htsat-unfused --revision 8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a "
+    "--include '*.json' --include merges.txt --include pytorch_model.bin --local-dir WEIGHTS/sounds/clap-htsat-unfused",
+    "Apache-2.0 (laion/clap-htsat-unfused)",
+    hashed="pytorch_model.bin",
+)
+_NOTES = (
+    "An environment of 'none' is looked for as 'clear speech with no ambient or environmental sounds', as in the "
+    "authors' code. Of sounds longer than 10 s the middle is heard; the authors' preprocessing takes a random part."
+)
+
+
+def _native(weights: Path) -> ClipMean:
+    from idlora_pl.scorers.sounds.clap import load_clap
+
+    return SoundsSimilarity(load_clap(weights / _CLAP.path))
+
+
+def _released(weights: Path) -> ClipMean:
+    from idlora_pl.scorers.sounds.clap import load_clap
+
+    return SoundsSimilarity(load_clap(weights / _CLAP.path), described=("environment", "style"), path="released")
+
+
+CARDS = (
+    Card(
+        "clap",
+        "Cosine of CLAP embeddings of the sound at 48 kHz and of its descriptions.",
+        (
+            Score("clap_environment", "CLAP, environment", "higher", worst=0.0),
+            Score("clap_style", "CLAP, style", "higher", worst=0.0),
+            Score("clap_sounds", "CLAP, all sounds", "higher", worst=0.0),
+        ),
+        (_CLAP,),
+        _native,
+        packages=("torch", "torchaudio", "transformers"),
+        notes=_NOTES,
+    ),
+    Card(
+        "clap_16k",
+        "The authors' path: the sound goes through 16 kHz and 16 bits before CLAP hears it at 48 kHz.",
+        (
+            Score("clap_environment_16k", "CLAP, environment (16 kHz)", "higher", worst=0.0),
+            Score("clap_style_16k", "CLAP, style (16 kHz)", "higher", worst=0.0),
+        ),
+        (_CLAP,),
+        _released,
+        packages=("torch", "torchaudio", "transformers"),
+        notes=_NOTES + " At most 30 s are heard. Resampled with torchaudio where the authors use ffmpeg and librosa.",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Recognisers: Whisper with its text normalisers, and a grammar of one corpus."""
