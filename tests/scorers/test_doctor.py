@@ -1,0 +1,166 @@
+"""`idlora doctor`: what is found, what is proved, what is missing and the command that gets it."""
+
+import json
+import shutil
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from idlora_pl.data.prompts import read_prompts
+from idlora_pl.media import read_recording
+from idlora_pl.metrics.clip_mean import Expected
+from idlora_pl.metrics.transcript import TranscriptErrorRate
+from idlora_pl.nano.codecs import ASSETS
+from idlora_pl.nano.embedders import load_instruments
+from idlora_pl.scorers.card import Anchor, Card, MissingLibrary, Score, WeightFile
+from idlora_pl.scorers.doctor import examine
+from idlora_pl.scorers.loading import available, load_scorers, names_of
+from idlora_pl.scorers.registry import CARDS
+from idlora_pl.scorers.tool import doctor
+from idlora_pl.scorers.verified import VerifiedFile
+
+NETWORK = ASSETS / "instruments.safetensors"
+
+
+def build(weights: Path) -> TranscriptErrorRate:
+    return TranscriptErrorRate(load_instruments(weights / "words/net.safetensors").transcriber, name="words_wrong")
+
+
+def measure(metric, inputs: Path) -> dict[str, float]:
+    clip = read_recording(inputs / "talk/real.mp4")
+    return {"wrong": metric.score_clip(clip, Expected(words="xx xx xx xx xx xx xx xx")).values["words_wrong"]}
+
+
+ANCHOR = Anchor(
+    "Eight words that nobody says.", {"wrong": 1.0}, {"wrong": 0.01}, measure, ("talk/real.mp4",), "make it", True
+)
+FILE = WeightFile("words/net.safetensors", sha256(NETWORK.read_bytes()).hexdigest(), "fetch --to WEIGHTS net", "MIT")
+CARD = Card("words", "Words.", (Score("words_wrong", "words", "lower"),), (FILE,), build, ANCHOR, packages=("torch",))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    (tmp_path / "weights/words").mkdir(parents=True)
+    shutil.copy(NETWORK, tmp_path / "weights/words/net.safetensors")
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def inputs(nano_data, tmp_path):
+    (tmp_path / "inputs/talk").mkdir(parents=True)
+    shutil.copy(read_prompts(nano_data / "test/prompts.json")[0]["target_path"], tmp_path / "inputs/talk/real.mp4")
+    return tmp_path / "inputs"
+
+
+@pytest.fixture
+def proofs(tmp_path):
+    return VerifiedFile(tmp_path / "verified.json")
+
+
+def found(card, weights, inputs, proofs, **kwargs):
+    return examine([card], weights, inputs, proofs, **kwargs)[0]
+
+
+def anchored(card, **changes):
+    return replace(card, anchor=replace(card.anchor, **changes))
+
+
+def test_what_is_missing_comes_with_its_command(tmp_path, proofs):
+    one = found(CARD, tmp_path, None, proofs)
+    assert (one.weights, one.library, one.anchor) == ("missing", "", "not run")
+    assert one.fixes == (f"fetch --to {tmp_path} net", "input: make it")
+    assert one.compared() == ["wrong expected 1 +- 0.01"]
+
+
+def test_another_file_is_not_the_published_one(weights, inputs, proofs):
+    (weights / "words/net.safetensors").write_bytes(b"else")
+    one = found(CARD, weights, inputs, proofs)
+    assert (one.weights, one.anchor, one.fixes) == ("other hash", "not run", (f"fetch --to {weights} net",))
+
+
+def test_a_library_that_is_missing_is_named(weights, inputs, proofs):
+    card = replace(CARD, packages=("torch", "no-such-package-here"), extra="eval")
+    one = found(card, weights, inputs, proofs)
+    assert (one.library, one.fixes) == ("no-such-package-here", ("pip install 'idlora_pl[eval]'",))
+    with pytest.raises(MissingLibrary, match="scorer words needs the package no-such-package-here; get it with: pip"):
+        card.load(weights)
+
+
+def test_an_anchor_passes_and_is_remembered_for_these_weights_only(weights, inputs, proofs):
+    assert found(CARD, weights, None, proofs).message == "input talk/real.mp4 is missing"
+    one = found(CARD, weights, inputs, proofs)
+    assert (one.anchor, one.found, one.fixes) == ("passed", {"wrong": 1.0}, ())
+    digest = CARD.digest(weights)
+    assert proofs.passed(CARD, digest)
+    assert found(CARD, weights, None, proofs).anchor == "passed"  # remembered
+    assert not proofs.passed(CARD, "0" * 64)
+    assert not proofs.passed(anchored(CARD, tolerance={"wrong": 0.02}), digest)
+    assert not proofs.passed(replace(CARD, packages=("torch", "av")), digest)
+    written = json.loads(proofs.path.read_text())
+    assert [(line["scorer"], line["weights"], line["passed"]) for line in written.values()] == [("words", digest, True)]
+    assert "torch" in next(iter(written.values()))["machine"]
+
+
+def test_an_anchor_that_fails_stays_failed_until_it_is_checked_again(weights, inputs, proofs):
+    strict = anchored(CARD, expected={"wrong": 0.5})
+    assert found(strict, weights, inputs, proofs).anchor == "failed"
+    assert not proofs.passed(strict, CARD.digest(weights))
+    assert found(strict, weights, None, proofs).compared() == ["wrong 1, expected 0.5 +- 0.01"]
+    names = anchored(CARD, expected={"other": 0.5}, tolerance={"other": 0.0})
+    assert found(names, weights, inputs, proofs).message == "it gave no value for other"
+    (inputs / "talk/real.mp4").write_bytes(b"no clip")
+    one = found(CARD, weights, inputs, proofs)
+    assert one.anchor == "failed"
+    assert "an input cannot be used: " in one.message
+
+
+def test_a_slow_anchor_waits_for_check(weights, inputs, proofs):
+    slow = anchored(CARD, quick=False)
+    one = found(slow, weights, inputs, proofs)
+    assert (one.anchor, one.fixes) == ("not run", ("idlora doctor --check",))
+    assert found(slow, weights, inputs, proofs, run="all").anchor == "passed"
+
+
+def test_the_tool_lists_all_and_ends_with_one_when_an_anchor_failed(weights, inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(CARDS, "words", CARD)
+    common = ["--scorers", "nano_phonemes,words", "--weights", str(weights), "--verified", str(tmp_path / "v.json")]
+    doctor([*common, "--inputs", str(inputs)])
+    said = capsys.readouterr().out
+    assert "words: anchor passed" in said
+    assert "wrong 1, expected 1 +- 0.01" in said
+    monkeypatch.setitem(CARDS, "words", anchored(CARD, expected={"wrong": 0.5}))
+    with pytest.raises(SystemExit, match="the anchors of words failed; do not use their numbers"):
+        doctor([*common, "--inputs", str(inputs), "--check"])
+    with pytest.raises(ValueError, match="--inputs .*nowhere is not a folder"):
+        doctor([*common, "--inputs", str(tmp_path / "nowhere")])
+
+
+def test_names_stand_for_groups(weights, tmp_path, monkeypatch):
+    for name in [name for name in CARDS if not name.startswith("nano_")]:
+        monkeypatch.delitem(CARDS, name)
+    monkeypatch.setitem(CARDS, "words", CARD)
+    nano = ["nano_speaker", "nano_lip_sync", "nano_phonemes", "nano_environment"]
+    assert names_of("nano,words", tmp_path) == [*nano, "words"]
+    assert (available(weights), available(tmp_path)) == (["words"], [])
+    with pytest.raises(ValueError, match="no scorer is available with the weights in .*; `idlora doctor` says how"):
+        names_of("available", tmp_path)
+    monkeypatch.setitem(CARDS, "twin", replace(CARD, name="twin"))
+    with pytest.raises(ValueError, match="scorers words and twin both give words_wrong; choose one of them"):
+        load_scorers("words,twin", weights, tmp_path / "v.json")
+
+
+def test_a_scorer_proves_itself_when_it_is_loaded_with_its_inputs(weights, inputs, tmp_path, monkeypatch):
+    monkeypatch.setitem(CARDS, "words", CARD)
+    verified = tmp_path / "v.json"
+    assert not load_scorers("words", weights, verified)[0].facts.verified
+    (scorer,) = load_scorers("words", weights, verified, inputs=inputs)
+    assert scorer.facts.verified
+    assert scorer.facts.weights == sha256(NETWORK.read_bytes()).hexdigest()
+    assert load_scorers("words", weights, verified)[0].facts.verified
+
+
+def test_names_of_scores_are_unique_over_all_cards():
+    names = [score.name for card in CARDS.values() for score in card.scores]
+    assert sorted(set(names)) == sorted(names)
