@@ -1,0 +1,188 @@
+"""Manifests: read like prompt files, made from folders, compared with the paper's splits and with training sets."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from idlora_pl.data.disjoint import compare_speakers
+from idlora_pl.data.layouts import HARD_PAIRS, LAYOUTS, check_layout, completeness
+from idlora_pl.data.prompts import FORMAT, KNOWN, PromptError, read_prompts
+from idlora_pl.media import read_clip, read_image
+from idlora_pl.tools import manifest
+
+PUBLISHED = Path(__file__).parents[3] / "shared/media/published"
+PROMPT = "[VISUAL]: A man. [SPEECH]: Hello. [SOUNDS]: Rain."
+ITEM = {"id": "a", "speaker": "s1"}
+
+
+def written(folder, items, **head):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({"format": FORMAT, "items": items} | head))
+    return path
+
+
+def test_an_item_becomes_an_entry(tmp_path):
+    (tmp_path / "voice.wav").touch()
+    caption = {"visual": "A man.", "speech": "Hello.", "sounds": "Rain.", "environment_sounds": "rain"}
+    item = ITEM | {"reference": "voice.wav", "caption": caption, "language": "de", "clips": {"kling": "k/a.mp4"}}
+    (entry,) = read_prompts(written(tmp_path, [item]), seed=7)
+    assert set(entry) == set(KNOWN)
+    assert (entry["output_name"], entry["prompt"], entry["seed"]) == ("a", PROMPT, 7)
+    assert (entry["reference_path"], entry["clips"]) == (
+        str(tmp_path / "voice.wav"),
+        {"kling": str(tmp_path / "k/a.mp4")},
+    )
+    assert (entry["speech"], entry["environment_sounds"], entry["language"]) == ("Hello.", "rain", "de")
+
+
+def test_a_prompt_gives_the_caption_and_the_other_way_round(tmp_path):
+    (from_prompt,) = read_prompts(written(tmp_path, [ITEM | {"prompt": PROMPT}]))
+    caption = {"visual": "A man.", "speech": "Hello.", "sounds": "Rain."}
+    (from_caption,) = read_prompts(written(tmp_path, [ITEM | {"caption": caption}]))
+    assert from_prompt == from_caption
+
+
+def test_an_item_without_a_whole_prompt_can_be_scored_but_not_generated(tmp_path):
+    path = written(tmp_path, [ITEM | {"caption": {"speech": "Hello."}}])
+    (entry,) = read_prompts(path, use="scoring")
+    assert (entry["prompt"], entry["speech"], entry["sounds"]) == (None, "Hello.", None)
+    with pytest.raises(PromptError, match="entry 'a' has no prompt to generate from; give it 'prompt', or a caption"):
+        read_prompts(path)
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"id": "a/b"}, "has id 'a/b'; clips are named by it: write text without '/'"),
+        ({"id": ""}, "has id ''; clips are named by it"),
+        (ITEM | {"refrence": "x"}, "has the unknown key 'refrence'; known are prompt"),
+        (ITEM | {"caption": {"speach": "x"}}, "has a caption with the unknown part 'speach'; known are visual"),
+        (ITEM | {"caption": "x"}, "has a caption with 'x'; known are visual"),
+        (ITEM | {"caption": {"speech": "Bye."}, "prompt": PROMPT}, "prompt and caption differ in speech; keep one"),
+        (ITEM | {"reference": "x.wav"}, "reference_path 'x.wav' does not exist"),
+        (ITEM | {"clips": ["x.mp4"]}, "has clips .'x.mp4'.; write"),
+        (ITEM | {"language": "German"}, "has language 'German'; write an ISO 639-1 code"),
+        (ITEM | {"speaker": {}}, "has speaker {}; write text"),
+        (ITEM | {"output_name": "b"}, "says 'output_name' twice; keep one"),
+    ],
+)
+def test_what_is_wrong_with_an_item_is_named(tmp_path, item, message):
+    with pytest.raises(PromptError, match=message):
+        read_prompts(written(tmp_path, [item]), use="scoring")
+
+
+def test_other_formats_and_keys_are_refused(tmp_path):
+    with pytest.raises(PromptError, match="has format 'mine'; this version reads 'idlora-benchmark-1'"):
+        read_prompts(written(tmp_path, [ITEM], format="mine"))
+    with pytest.raises(PromptError, match="manifest .* has the unknown key 'version'; known are format, name, items"):
+        read_prompts(written(tmp_path, [ITEM], version=2))
+    both = [{"id": "\u00e9"}, {"id": "e\u0301"}]  # one name to a file system
+    with pytest.raises(PromptError, match="uses output_name .* twice"):
+        read_prompts(written(tmp_path, both), use="scoring")
+
+
+def test_the_hard_split_is_the_published_one(tmp_path):
+    pairs = [pair for found in HARD_PAIRS.values() for pair in found]
+    assert (sorted(pairs), len(HARD_PAIRS)) == (list(range(35)), 8)
+    assert (LAYOUTS["celebvhq_hard"].n_items, LAYOUTS["talkvid"].n_items, LAYOUTS["talkvid"].n_speakers) == (35, 49, 41)
+    items = [
+        {"id": f"speaker_{who}_pair{pair}", "speaker": f"speaker_{who}", "split": "celebvhq_hard"}
+        for who, found in HARD_PAIRS.items()
+        for pair in found
+    ]
+    entries = read_prompts(written(tmp_path, items), use="scoring")
+    check_layout(entries)
+    assert completeness(entries) == ["celebvhq_hard: 35 of 35 items, 8 of 8 speakers"]
+    assert completeness(entries[1:]) == ["celebvhq_hard: 34 of 35 items, 8 of 8 speakers: not the published set"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": "speaker_844_pair23"}, "is no item of celebvhq_hard: pair 23 is of speaker 154; correct its split"),
+        ({"id": "speaker_844_pair35"}, "there is no pair 35"),
+        ({"source": "v1", "reference_source": "v1"}, "must come from different videos, they come from v1 and v1"),
+        ({"split": "celebvhq_easy", "source": "v1", "reference_source": "v2"}, "must come from same videos"),
+    ],
+)
+def test_items_that_contradict_their_split_are_refused(tmp_path, change, message):
+    item = {"id": "speaker_844_pair3", "speaker": "speaker_844", "split": "celebvhq_hard"} | change
+    with pytest.raises(PromptError, match=message):
+        check_layout(read_prompts(written(tmp_path, [item]), use="scoring"))
+
+
+def test_speakers_of_a_training_set_are_found(nano_data, tmp_path, capsys):
+    strangers = compare_speakers(read_prompts(nano_data / "test/prompts.json"), nano_data / "train")
+    assert (strangers.n_benchmark, strangers.n_training, strangers.leaked, strangers.is_shown) == (2, 6, (), True)
+    validation = compare_speakers(read_prompts(nano_data / "test/prompts.json"), nano_data / "validation/index.json")
+    assert validation.n_training == 2
+    with open(tmp_path / "clips.jsonl", "w") as file:
+        for speaker in ("154", "Speaker_7", None):
+            file.write(json.dumps({"key": "k", "speaker": speaker}) + "\n")
+    items = [{"id": "a", "speaker": "speaker_154"}, {"id": "b", "speaker": "8"}, {"id": "c"}]
+    path = written(tmp_path, items)
+    leak = compare_speakers(read_prompts(path, use="scoring"), tmp_path / "clips.jsonl")
+    assert (leak.leaked, leak.n_training, leak.is_shown) == (("speaker_154",), 2, False)
+    assert leak.sentence() == (
+        "1 of 2 speakers of the benchmark are among the 2 of the training set: speaker_154 (1 items of the benchmark "
+        "name no speaker, 1 training samples name no speaker; nothing is known of these)"
+    )
+    with pytest.raises(SystemExit, match="speakers of .*manifest.json are in the training set: speaker_154"):
+        manifest(["check", str(path), "--training", str(tmp_path / "clips.jsonl")])
+    assert "no split: 3 items of 3 speakers" in capsys.readouterr().out
+
+
+def test_a_training_set_that_cannot_be_read_is_named(nano_data, tmp_path):
+    entries = read_prompts(nano_data / "test/prompts.json")
+    shutil.copytree(nano_data / "validation", tmp_path / "set")
+    shard = next((tmp_path / "set").glob("*.tar"))
+    shard.write_bytes(shard.read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"pairs-000000.tar (cannot be read|holds \d samples)"):
+        compare_speakers(entries, tmp_path / "set")
+    (tmp_path / "list.jsonl").write_text('{"speaker": "a"}\n[1]\n')
+    with pytest.raises(ValueError, match=r"list.jsonl, line 2 is not a JSON object"):
+        compare_speakers(entries, tmp_path / "list.jsonl")
+    with pytest.raises(ValueError, match=r"training set .* has no index.json"):
+        compare_speakers(entries, tmp_path)
+
+
+def test_a_folder_becomes_a_manifest(nano_data, tmp_path, capsys):
+    entries = read_prompts(nano_data / "test/prompts.json")
+    folder = tmp_path / "clips"
+    captions = []
+    for entry in entries:
+        place = folder / entry["output_name"]
+        place.mkdir(parents=True)
+        shutil.copy(entry["target_path"], place / "target.mp4")
+        shutil.copy(entry["target_path"], place / "ours.mp4")
+        shutil.copy(entry["reference_path"], place / "reference.wav")
+        parts = {name: entry[name] for name in ("visual", "speech", "sounds")}
+        captions.append({"id": entry["output_name"], "speaker": entry["speaker"], "split": "mine"} | parts)
+    (folder / "captions.json").write_text(json.dumps(captions))
+    output = tmp_path / "elsewhere/manifest.json"
+    manifest(["make", str(folder), str(output), "--first-frames"])
+    assert "mine: 2 items of 2 speakers\nmethod ours: 2 of 2 clips" in capsys.readouterr().out
+    made = read_prompts(output)
+    assert [entry["prompt"] for entry in made] == [entry["prompt"] for entry in entries]
+    face = read_image(made[0]["first_frame_path"])
+    assert face.equal(read_clip(entries[0]["target_path"], n_frames=1).frames[0])
+    shutil.rmtree(folder / "item-0001")
+    with pytest.raises(PromptError, match=r"captions.json names 'item-0001', but .*item-0001 is no folder"):
+        manifest(["make", str(folder), str(output)])
+    (folder / "captions.json").write_text('{"id": 1}')
+    with pytest.raises(PromptError, match="is not a list of objects with an id"):
+        manifest(["make", str(folder), str(output)])
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"{PUBLISHED} is not here")
+def test_the_published_clips_become_a_manifest(tmp_path, capsys):
+    manifest(["make", str(PUBLISHED), str(tmp_path / "published.json")])
+    entries = read_prompts(tmp_path / "published.json")
+    assert len(entries) == 3
+    assert {len(entry["clips"]) for entry in entries} == {4, 5}
+    assert all(Path(clip).is_file() for entry in entries for clip in entry["clips"].values())
+    said = capsys.readouterr().out
+    assert "celebvhq_hard: 2 of 35 items, 2 of 8 speakers: not the published set" in said
+    assert "method kling: 2 of 3 clips" in said
