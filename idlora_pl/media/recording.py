@@ -67,4 +67,5 @@ def _sound(container: InputContainer, has_picture: bool) -> tuple[Tensor, int]:
         waveform, hz = samples(container, start_s=0.0 if has_picture else None)
     except NoSamplesError:
         return torch.zeros(1, 0), _SAMPLE_RATE_HZ
-    return at_rate(waveform, hz, None)
+    # limiting to [-1, 1] would turn what is infinite into loud sound; scorers refuse what is not a number
+    return at_rate(waveform.masked_fill(waveform.isinf(), torch.nan), hz, None)
