@@ -17,6 +17,9 @@ from idlora_pl.scorers.verified import VerifiedFile
 WEIGHTS = Path("~/.cache/idlora/scorers").expanduser()
 """Default folder of weights."""
 
+PAPER = {"spk_sim_idlora", "face_sim", "lse_d", "clap_environment", "wer"}
+"""One score of each scorer that the columns of the paper's tables need."""
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -40,7 +43,8 @@ def names_of(chosen: str | Sequence[str], weights: Path = WEIGHTS) -> list[str]:
 
     Args:
         chosen: Names, or one text of names between commas. "nano" stands for the instruments of the nano world,
-            "available" for every other scorer whose weights and libraries are here.
+            "paper" for the scorers of the paper's columns, "available" for every scorer outside the nano world whose
+            weights and libraries are here.
         weights: Folder of weights, for "available".
 
     Raises:
@@ -51,6 +55,8 @@ def names_of(chosen: str | Sequence[str], weights: Path = WEIGHTS) -> list[str]:
     for name in (name.strip() for name in listed):
         if name == "nano":
             found += [card.name for card in NANO]
+        elif name == "paper":
+            found += [card.name for card in CARDS.values() if {score.name for score in card.scores} & PAPER]
         elif name == "available":
             found += available(weights)
         else:

@@ -23,7 +23,7 @@ def doctor(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="idlora doctor", description=doctor.__doc__)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help=f"folder of weights ({WEIGHTS})")
     parser.add_argument("--inputs", type=Path, help="folder of the public inputs that anchors are measured on")
-    parser.add_argument("--scorers", help="names between commas, nano, or available; by default all")
+    parser.add_argument("--scorers", help="names between commas, nano, paper or available; by default all")
     parser.add_argument("--check", action="store_true", help="measure every anchor anew, also those that take a while")
     parser.add_argument("--verified", type=Path, default=VERIFIED, help=f"file of proofs ({VERIFIED})")
     options = parser.parse_args(arguments)

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     which("--size", type=_size, help="HxW that vae crops to; by default the clip's, cut to what the codecs take")
     which("--seed", type=int, help="seed that these clips were generated with; by default that of the items")
     how = group("how").add_argument
-    how("--scorers", help="names between commas, nano, or available; by default what fits the items")
+    how("--scorers", help="names between commas, nano, paper or available; by default what fits the items")
     how("--weights", type=Path, default=WEIGHTS, help=f"folder of weights ({WEIGHTS})")
     how("--inputs", type=Path, help="folder of anchor inputs: quick anchors that have not run yet run first")
     how("--verified", type=Path, default=VERIFIED, help="file of proofs that `idlora doctor` writes")

@@ -73,7 +73,7 @@ class ScoreClips(Callback):
 
     def on_test_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Log the means of the test, each with the number of clips behind it."""
-        module.log_dict(means(of_all_ranks(self._tested), "test"))
+        module.log_dict(means(of_all_ranks(self._tested), "test"), sync_dist=True)
         self._tested = []
 
     def append(self, trainer: L.Trainer, made: Made, row: str, clips: str) -> list[ScoreRow]:

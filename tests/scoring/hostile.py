@@ -135,7 +135,11 @@ def odd_clips(clip: Clip) -> Iterator[tuple[str, Clip, Recipe]]:
         yield f"faceless_{name}", replace(clip, frames=torch.full_like(clip.frames, level)), plain
     noise = torch.randint(0, 256, clip.frames.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     yield "faceless_noise", replace(clip, frames=noise), plain
-    yield "noise_in_both", replace(clip, frames=noise, waveform=(noise.float().flatten()[None, :21120] / 128 - 1)), plain
+    yield (
+        "noise_in_both",
+        replace(clip, frames=noise, waveform=(noise.float().flatten()[None, :21120] / 128 - 1)),
+        plain,
+    )
     yield from _containers(clip)
 
 
@@ -204,7 +208,18 @@ def no_clips(rng: random.Random) -> Iterator[tuple[str, bytes]]:
     yield "png", b"\x89PNG\r\n\x1a\n" + rng.randbytes(500)
 
 
-UNICODE = ("na\u00efve", "e\u0301tude", "\u8bdd\u8bed", "\U0001f600", "two words", "it's", 'say "hi"', "a%20b", "#1", "-x")
+UNICODE = (
+    "na\u00efve",
+    "e\u0301tude",
+    "\u8bdd\u8bed",
+    "\U0001f600",
+    "two words",
+    "it's",
+    'say "hi"',
+    "a%20b",
+    "#1",
+    "-x",
+)
 
 
 def write_hostile(clip: Clip, folder: Path, *, every: int = 1) -> list[str]:

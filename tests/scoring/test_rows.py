@@ -1,0 +1,90 @@
+"""A row of one clip: what cannot be read is named, what is only half there is scored as far as it goes."""
+
+import pytest
+import torch
+
+from idlora_pl.curve import Curve
+from idlora_pl.data.prompts import read_prompts
+from idlora_pl.media import Clip, MediaError, read_clip, read_recording, write_audio
+from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected
+from idlora_pl.report.row import ScorerFacts
+from idlora_pl.scorers.loading import Scorer
+from idlora_pl.scoring import ClipSource, expected_of, score_clip, score_source, wanted_of
+
+
+class Likeness(ClipMean):
+    """Whether the target has as many frames as the clip; with a curve and a note."""
+
+    def __init__(self):
+        super().__init__(("likeness", "half"))
+
+    def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
+        if expected.target is None:
+            return ClipScore(reason="no_target")
+        same = float(len(clip.frames) == len(expected.target.frames))
+        return ClipScore(
+            {"likeness": same}, "too_short", {}, {"likeness": Curve(0.0, 0.5, (same, None))}, {"crop": "whole"}
+        )
+
+    def update(self) -> None:
+        raise NotImplementedError
+
+
+LIKENESS = Scorer("likeness", Likeness(), ScorerFacts(("likeness", "half"), "ab"), needs_target=True)
+
+
+@pytest.fixture
+def entry(nano_data):
+    return read_prompts(nano_data / "test/prompts.json")[0]
+
+
+def test_what_is_expected_comes_from_the_entry(entry):
+    expected = expected_of(entry)
+    assert expected.words == entry["speech"]
+    assert expected.words in entry["prompt"]
+    assert expected.environment in expected.sounds
+    assert expected.reference.shape == (1, 21120)
+    assert expected.target.frames.shape == (33, 3, 256, 256)
+    other = expected_of(entry | {"compare_path": None})
+    assert not torch.equal(other.reference, expected.reference)
+    bare = wanted_of(entry | {"compare_path": None, "reference_path": None}, with_target=False)
+    assert (bare.expected.reference, bare.expected.target, dict(bare.faults)) == (None, None, {})
+
+
+def test_a_row_holds_values_reasons_curves_and_what_the_scorer_says(entry, tmp_path):
+    row = score_source(
+        [LIKENESS], entry, ClipSource(tmp_path.parent / "x.mp4", notes={"bound": "target"}), "r", tmp_path
+    )
+    assert set(row.reasons.values()) == {"file_missing"}
+    clip = read_clip(entry["target_path"])
+    row = score_clip([LIKENESS], entry, clip, "r", notes={"clip": "a.mp4"})
+    assert (row.scores, row.reasons) == ({"likeness": 1.0, "half": None}, {"half": "too_short"})
+    assert row.scorers["likeness"].details == {"crop": "whole"}
+    assert row.curves == {"likeness": Curve(0.0, 0.5, (1.0, None))}
+    assert (row.facts("half").weights, row.is_verified("half"), row.notes) == ("ab", False, {"clip": "a.mp4"})
+
+
+def test_what_a_clip_is_compared_with_is_named_when_it_cannot_be_read(scorers, entry, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    broken = {"target_path": str(tmp_path / "broken.mp4"), "compare_path": str(tmp_path / "broken.mp4")}
+    clip = read_clip(entry["target_path"])
+    row = score_clip([*scorers, LIKENESS], entry | broken, clip, "r", notes={})
+    assert row.reasons == {
+        "speaker_similarity": "reference_unreadable", "likeness": "target_unreadable", "half": "target_unreadable",
+    }  # fmt: skip
+    none = {"target_path": None, "compare_path": None, "reference_path": None}
+    row = score_clip([*scorers, LIKENESS], entry | none, clip, "r", notes={})
+    assert row.reasons == {"speaker_similarity": "no_reference", "likeness": "no_target", "half": "no_target"}
+
+
+def test_a_recording_is_read_as_it_is(entry, tmp_path):
+    whole = read_clip(entry["target_path"])
+    found = read_recording(entry["target_path"])
+    assert torch.equal(found.frames, whole.frames)
+    assert torch.equal(found.waveform, whole.waveform)  # the codec's padding is cut
+    write_audio(whole.waveform, tmp_path / "voice.wav", whole.sample_rate_hz)
+    sound = read_recording(tmp_path / "voice.wav")
+    assert (sound.frames.shape, sound.waveform.shape) == ((0, 3, 0, 0), whole.waveform.shape)
+    (tmp_path / "text.mp4").write_text("no clip")
+    with pytest.raises(MediaError, match="cannot be decoded"):
+        read_recording(tmp_path / "text.mp4")
