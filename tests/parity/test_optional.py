@@ -73,14 +73,14 @@ def small_keymap(fields: dict, _tensors: dict) -> None:
 
 
 def one_frame_rate(fields: dict, tensors: dict) -> None:
-    """Keep video positions of one shape, at 24 frames a second, and say how many phases they have."""
-    name = "video.16x4x4@24.0.bf16"
-    positions = tensors[name]
+    """Keep video positions of one long shape, at 60 frames a second, and say how many phases they have (spec 2.2)."""
+    edges = [[max(0, 8 * frame - 7), 8 * frame + 1] for frame in range(200)]
+    seconds = (torch.tensor(edges).float() / 60.0).bfloat16()
+    pixels = torch.tensor([0, 32]).bfloat16().expand_as(seconds)
     tensors.clear()
-    tensors[name] = positions
-    middles = (positions[..., 0] + positions[..., 1]) / 2
-    scaled = (middles[:, axis] / size * 2 - 1 for axis, size in enumerate((20.0, 2048.0, 2048.0)))
-    fields["info"] = {"video16x4x4.bf16": [x.unique().numel() for x in scaled]}
+    tensors["video.200x1x1@60.0.bf16"] = torch.stack([seconds, pixels, pixels])[None]
+    phases = (seconds[:, 0] + seconds[:, 1]) / 2 / 20 * 2 - 1
+    fields["info"] = {"video200x1x1.bf16": [phases.unique().numel(), 1, 1]}
 
 
 def other_levels(fields: dict, tensors: dict) -> None:
