@@ -13,7 +13,7 @@ from torch import Tensor
 
 from idlora_pl.ltx2.codecs import Codecs
 from idlora_pl.ltx2.lora import load_adapter
-from idlora_pl.ltx2.presets import PresetName
+from idlora_pl.ltx2.presets import PresetName, preset_named
 from idlora_pl.ltx2.text import TextEncoder
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.in_context import InContext
@@ -117,7 +117,9 @@ def load_codecs(base: PresetName, weights: str | Path | None = None) -> ClipCode
         return NanoCodecs()
     if base == "smoke" and weights is None:
         return Codecs.from_preset("smoke")
-    return Codecs.from_pretrained(_required(base, weights), preset=base)
+    codecs = Codecs.from_pretrained(_required(base, weights), preset=base)
+    codecs.video.to(preset_named(base).dtype)  # the audio networks stay float32, as in the authors' data preparation
+    return codecs
 
 
 def load_text(
@@ -127,13 +129,20 @@ def load_text(
     gemma: str | Path | None = None,
     with_language_model: bool = True,
 ) -> PromptEncoder:
-    """Load the text encoder of a base model alone; training on stored features needs no language model."""
+    """Load the text encoder of a base model alone; training on stored features needs no language model.
+
+    Gemma and the connectors of a full-size base are bfloat16, as in the released code.
+    """
     if base == "nano":
         return NanoTextEncoder()
     if base == "smoke" and weights is None:
         return TextEncoder.from_preset("smoke")
     return TextEncoder.from_pretrained(
-        _required(base, weights), preset=base, gemma=gemma, with_language_model=with_language_model
+        _required(base, weights),
+        preset=base,
+        gemma=gemma,
+        dtype=preset_named(base).dtype,
+        with_language_model=with_language_model,
     )
 
 

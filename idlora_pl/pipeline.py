@@ -24,7 +24,7 @@ from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import AVSequence
 from idlora_pl.request import Request, alike, read_request
 from idlora_pl.sampling import Sampling, default_sampling
-from idlora_pl.stage_lists import refuse_missing_weights
+from idlora_pl.stage_lists import refuse_missing_files, refuse_missing_weights
 from idlora_pl.stages import sample_stage
 from idlora_pl.starts import Starts, latent_grid
 
@@ -86,6 +86,7 @@ class IDLoRAPipeline:
         """
         sampling = sampling or default_sampling(base)
         refuse_missing_weights(sampling, base, upsampler=bool(upsampler), distilled_lora=bool(distilled_lora))
+        refuse_missing_files(upsampler=upsampler, distilled_lora=distilled_lora)
         parts, recipe = load_components(base, weights, gemma), in_context or InContext()
         if adapter is not None:
             recipe = attach_adapter(parts.model, adapter, in_context)

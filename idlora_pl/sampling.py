@@ -155,6 +155,12 @@ class Sampling(Stage):
         frozen = [stage.frozen_audio for stage in self.then]
         if sorted(frozen) != frozen:
             raise ValueError("sampling.then: a stage after frozen_audio cannot move the sound; freeze it there, too")
+        for index, stage in enumerate(self.then):
+            if stage.sigmas is None or stage.sigmas[0] >= 1:
+                raise ValueError(
+                    f"sampling.then[{index}].sigmas must start below 1, or nothing is left of the stage before; got "
+                    f"{stage.sigmas}: the released scripts have (0.909375, 0.725, 0.421875, 0)"
+                )
         for name, kind in {"noise": NoiseSource, "recipe": Recipe}.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"sampling.{name} must be {' or '.join(get_args(kind))}; got {getattr(self, name)!r}")

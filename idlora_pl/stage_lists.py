@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from idlora_pl.ltx2.schedule import STAGE_2_SIGMAS
@@ -44,6 +45,17 @@ def with_stages(name: StageList, sampling: Sampling | None = None) -> Sampling:
     if name not in lists:
         raise ValueError(f"stages must be one of {', '.join(lists)}; got {name!r}")
     return replace(sampling or Sampling(), **lists[name])
+
+
+def refuse_missing_files(**paths: str | Path | None) -> None:
+    """Refuse weights that do not exist, before the big ones are loaded.
+
+    Raises:
+        FileNotFoundError: A path that is given leads nowhere; the message names the option.
+    """
+    for option, path in paths.items():
+        if path is not None and not Path(path).exists():
+            raise FileNotFoundError(f"{option}: {path} does not exist; correct the path")
 
 
 def refuse_missing_weights(sampling: Sampling, base: str, *, upsampler: bool, distilled_lora: bool) -> None:

@@ -13,7 +13,7 @@ from idlora_pl.method.positions import VideoGrid
 from idlora_pl.method.sampler import noise_tokens, released_noise
 from idlora_pl.method.tokens import patchify_video
 from idlora_pl.sampling import Sampling, Stage
-from idlora_pl.stage_lists import REFINING, with_stages
+from idlora_pl.stage_lists import REFINING, refuse_missing_files, with_stages
 from idlora_pl.stages import refined_start, sample_stage, stage_sigmas
 
 SEEDS = st.lists(st.integers(0, 2**31), min_size=1, max_size=4)
@@ -198,3 +198,15 @@ def test_stages_that_cannot_be_sampled_are_refused(setting, message):
 def test_a_first_stage_that_cannot_be_sampled_is_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         Sampling(**setting)
+
+
+@pytest.mark.parametrize("stage", [Stage(), Stage(sigmas=(1.0, 0.5, 0.0)), Stage(steps=8)])
+def test_a_later_stage_that_would_drown_the_one_before_is_refused(stage):
+    with pytest.raises(ValueError, match=r"sampling.then\[0\].sigmas must start below 1, or nothing is left"):
+        Sampling(then=(stage,))
+
+
+def test_extra_weights_that_do_not_exist_are_refused_by_the_name_of_their_option(tmp_path):
+    refuse_missing_files(upsampler=tmp_path, distilled_lora=None)
+    with pytest.raises(FileNotFoundError, match="distilled_lora: nowhere.safetensors does not exist"):
+        refuse_missing_files(upsampler=None, distilled_lora="nowhere.safetensors")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from idlora_pl.ltx2.adapter_check import check_adapter
@@ -43,7 +44,8 @@ def attach_lora(
     if rank < 1:
         raise ValueError(f"rank must be at least 1; got {rank}")
     modules = model.transformer.named_modules()
-    names = [name for name, module in modules if isinstance(module, torch.nn.Linear)]
+    # a linear that carries a distilled LoRA is a LoraLayer around it
+    names = [name for name, module in modules if isinstance(module, torch.nn.Linear | LoraLayer)]
     for target in targets:
         if not any(name.endswith("." + target) for name in names):
             raise ValueError(f"target {target!r} names no linear of {model.preset.name}; use names as in PAPER_TARGETS")

@@ -104,17 +104,29 @@ def logit_normal_sigma(normals: Tensor, shift: float, *, std: float = 1.0) -> Te
     return torch.sigmoid(normals * std + shift)
 
 
-def stretched_sigma(normals: Tensor, uniform: Tensor, choice: Tensor, shift: float, *, std: float = 1.0) -> Tensor:
+def stretched_sigma(
+    normals: Tensor,
+    uniform: Tensor,
+    choice: Tensor,
+    shift: float,
+    *,
+    std: float = 1.0,
+    least: float = LEAST_LEVEL,
+    uniform_part: float = UNIFORM_PART,
+) -> Tensor:
     """Noise levels of the LTX-2.3 trainer: a shifted logit-normal stretched to [0, 1], one in ten uniform (spec 3.1).
 
-    The stretch maps the 0.5 % and the 99.9 % quantile to 0 and 1. Levels below 0.001 are mirrored there.
+    The stretch maps the 0.5 % and the 99.9 % quantile to 0 and 1. Levels below `least` are mirrored there.
 
     Args:
         normals: (B,) standard normal numbers.
         uniform: (B,) numbers in [0, 1): the level of a sample that is drawn uniformly.
-        choice: (B,) numbers in [0, 1): a sample is drawn uniformly where it is at most 0.1.
+        choice: (B,) numbers in [0, 1): a sample is drawn uniformly where it is at most
+            `uniform_part`.
         shift: shift before the sigmoid, of `sigma_shift`.
         std: standard deviation before the sigmoid.
+        least: the level at which lower ones are mirrored; uniform levels start at it.
+        uniform_part: part of the samples that is drawn uniformly.
 
     Returns:
         (B,) noise levels in [0, 1].
@@ -126,8 +138,8 @@ def stretched_sigma(normals: Tensor, uniform: Tensor, choice: Tensor, shift: flo
     """
     bottom, top = torch.sigmoid(normals.new_tensor([LOW_QUANTILE * std + shift, HIGH_QUANTILE * std + shift]))
     stretched = (logit_normal_sigma(normals, shift, std=std) - bottom) / (top - bottom)
-    mirrored = torch.where(stretched < LEAST_LEVEL, 2 * LEAST_LEVEL - stretched, stretched).clamp(0, 1)
-    return torch.where(choice > UNIFORM_PART, mirrored, (1 - LEAST_LEVEL) * uniform + LEAST_LEVEL)
+    mirrored = torch.where(stretched < least, 2 * least - stretched, stretched).clamp(0, 1)
+    return torch.where(choice > uniform_part, mirrored, (1 - least) * uniform + least)
 
 
 def velocity_loss(prediction: Tensor, target: Tensor, clean: Tensor) -> Tensor:

@@ -141,13 +141,13 @@ class Case:
         """Return the bound on the difference of a tensor.
 
         Args:
-            tensor: its name. Where `tolerance` is an object, a key that is a part of this name wins.
+            tensor: its name. Where `tolerance` is an object, this name or a part of it wins.
             names: keys to take otherwise, the first one that is there; then "default".
         """
         tolerance = self.field("tolerance")
         if not isinstance(tolerance, Mapping):
             return self.number("tolerance", least=0)
-        for key in (*tensor.split("."), *names, "default"):
+        for key in (tensor, *tensor.split("."), *names, "default"):
             if key in tolerance:
                 return self.number(f"tolerance.{key}", least=0)
         raise self.wrong("tolerance", f"has no bound for {tensor}; add one of {', '.join((*names, 'default'))}")

@@ -139,6 +139,13 @@ def context_of(case: Case, sign: str) -> TextContext:
     return TextContext(video, case.tensor(f"in.audio_context_{sign}", len(video), video.shape[1], None))
 
 
+def n_reference_of(case: Case) -> int:
+    """Return the number of reference tokens; a case without a reference may leave `ref_tokens` out."""
+    if not case.has("in.reference_audio_latent") and not case.has_field("ref_tokens"):
+        return 0
+    return case.whole("ref_tokens")
+
+
 def first_frame_of(case: Case, name: str, rows: int, columns: int) -> Tensor | None:
     """Return the tokens (B, H*W, C) of a first frame, or None where the case has none."""
     if not case.has(name):

@@ -17,7 +17,16 @@ from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.clip_tokens import audio_tokens, video_tokens
 from idlora_pl.method.res2s import sde_noise
 from idlora_pl.method.tokens import AVSequence, patchify_audio, patchify_video
-from idlora_pl.parity.clips import SCRIPT, context_of, first_frame_of, grid_of, levels_of, read_scales, start_of
+from idlora_pl.parity.clips import (
+    SCRIPT,
+    context_of,
+    first_frame_of,
+    grid_of,
+    levels_of,
+    n_reference_of,
+    read_scales,
+    start_of,
+)
 from idlora_pl.parity.findings import Findings
 from idlora_pl.parity.models import channels_of, model_of
 from idlora_pl.stage_lists import REFINING
@@ -44,7 +53,7 @@ def _compare_first(findings: Findings, model: LTX2) -> None:
     """Compare the start and the result of the first stage, whose fresh noise the case stores."""
     case, (video_width, audio_width) = findings.case, channels_of(model)
     levels = levels_of(case, "hq.sigmas")
-    n_reference, n_video = case.whole("ref_tokens"), _n_tokens(grid_of(case, model))
+    n_reference, n_video = n_reference_of(case), _n_tokens(grid_of(case, model))
     video = case.tensor("hq.initial_video", None, n_video, video_width)
     n_audio = n_reference + model.geometry.audio.n_tokens(case.whole("num_frames") / case.positive("fps"))
     audio = case.tensor("hq.initial_audio", len(video), n_audio, audio_width)
@@ -78,7 +87,7 @@ def _n_tokens(grid: tuple[int, int, int]) -> int:
 def _fresh_noise(findings: Findings, start: AVSequence, steps: int) -> list[Tensor]:
     """Return the stored noise in the order of its numbers; four tensors a step, video before audio."""
     case, needed = findings.case, _DRAWS_A_STEP * steps
-    if case.whole("n_sde") != needed:
+    if case.has_field("n_sde") and case.whole("n_sde") != needed:
         raise case.wrong("n_sde", f"is {case.whole('n_sde')}; {steps} steps take {needed}")
     names = sorted(case.names("hq.sde_noise."), key=lambda name: int(name.rpartition(".")[2]))
     if len(names) != needed:

@@ -63,7 +63,7 @@ def sizes_of(case: Case) -> Sizes:
         if found != dims:
             raise case.wrong("dims", f"gives {dims} where {field} has {found}")
     n_reference = n_audio - case.whole("dims.target_audio_tokens", least=1)
-    if n_reference not in (0, case.whole("dims.ref_audio_tokens")):
+    if n_reference and n_reference != case.whole("dims.ref_audio_tokens"):
         raise case.wrong(
             "dims.target_audio_tokens", f"and dims.ref_audio_tokens do not make the {n_audio} tokens of in.audio"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,7 @@ from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.positions import AudioGrid, Geometry, VideoGrid
 from idlora_pl.method.tokens import AVSequence
 from idlora_pl.parity.cases import LAYOUTS, Case, CaseError
-from idlora_pl.parity.reading import read_tensors
+from idlora_pl.parity.reading import read_fields, read_tensors
 
 WEIGHTS = ("model_weights", "weights")
 """The field that names the weights: the first in forward cases, the second elsewhere."""
@@ -96,8 +95,7 @@ def configuration(case: Case) -> Mapping[str, Any]:
     if beside is None or not beside.is_file():
         place = "" if beside is None else f", as is {beside.name}, which would tell it"
         raise case.wrong("diffusers_config", f"is missing{place}")
-    fields = json.loads(beside.read_text(encoding="utf-8"))
-    return Case(beside, fields, {}).mapping("diffusers_config")
+    return Case(beside, read_fields(beside), {}).mapping("diffusers_config")
 
 
 def _geometry(config: Any, frame_rate_fps: float) -> Geometry:

@@ -15,6 +15,9 @@ from idlora_pl.parity.cases import Case
 from idlora_pl.parity.findings import Findings
 
 _SCHEDULE = re.compile(r"sigmas\.(\d+)(\.nostretch)?\.tokens(\d+)")
+_SETTINGS = {"eps": flow.LEAST_LEVEL, "uniform_prob": flow.UNIFORM_PART}
+"""What a case may set for the stretched levels, and what the trainer sets."""
+
 _LEVELS = re.compile(r"v([12])\.sigma\.(\d+)")
 
 
@@ -43,16 +46,13 @@ def check_timestep_sampler(findings: Findings) -> None:
         findings.number(
             f"shift.{tokens}", flow.sigma_shift(int(tokens)), case.number(f"shift.{tokens}"), bound=case.bound("shift")
         )
-    constants = {
-        "eps": flow.LEAST_LEVEL,
-        "uniform_prob": flow.UNIFORM_PART,
-        "p999": flow.HIGH_QUANTILE,
-        "p005": flow.LOW_QUANTILE,
-    }
-    for field, ours in constants.items():
-        if case.has_field(field):
-            findings.number(field, ours, case.number(field))
     std = case.positive("std") if case.has_field("std") else 1.0
+    for field, ours in {"p999": flow.HIGH_QUANTILE, "p005": flow.LOW_QUANTILE}.items():
+        if case.has_field(field):  # of the standard normal distribution, or of that with the case's deviation
+            stored = case.number(field)
+            findings.number(field, min(ours, ours * std, key=lambda one: abs(one - stored)), stored)
+    least, part = (case.number(name, least=0) if case.has_field(name) else ours for name, ours in _SETTINGS.items())
+    stretch = {"std": std, "least": least, "uniform_part": part}
     draws = {"normals", "uniform", "prob"}
     compared = [name for name in _all_names(case) if name not in draws]
     if not compared:
@@ -66,7 +66,7 @@ def check_timestep_sampler(findings: Findings) -> None:
             findings.tensor(name, flow.logit_normal_sigma(normals, shift, std=std))
         else:
             uniform, prob = case.tensor("uniform", len(normals)), case.tensor("prob", len(normals))
-            findings.tensor(name, flow.stretched_sigma(normals, uniform, prob, shift, std=std))
+            findings.tensor(name, flow.stretched_sigma(normals, uniform, prob, shift, **stretch))
 
 
 def _all_names(case: Case) -> list[str]:

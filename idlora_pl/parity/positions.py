@@ -33,7 +33,8 @@ def check_positions(findings: Findings) -> None:
             found = re.fullmatch(pattern, name)
             if found is not None:
                 ours = build(found)
-                stored = case.tensor(name, *ours.shape)
+                stored = case.tensor(name, None, *ours.shape[1:])
+                ours = ours.expand_as(stored)
                 findings.tensor(name, ours)
                 findings.equal(f"{name} dtype", ours.dtype, stored.dtype)
                 break
@@ -92,7 +93,7 @@ def _check_info(findings: Findings, key: str, facts: Any) -> None:
         findings.remark(f"info.{key} is not compared")
         return
     if found[2]:
-        ours = _video(found[2], 25.0, _PRECISIONS[found[3]])
+        ours = _video(found[2], _frame_rate(findings, found[2]), _PRECISIONS[found[3]])
         findings.equal(f"info.{key}", [_distinct(ours, axis) for axis in range(3)], case.items(f"info.{key}", int))
         return
     if found[1] == "inference_cat":
@@ -117,6 +118,12 @@ def _check_info(findings: Findings, key: str, facts: Any) -> None:
             findings.equal(f"info.{key}.{fact}", values[fact], facts[fact])
         else:
             findings.remark(f"info.{key}.{fact} is not compared")
+
+
+def _frame_rate(findings: Findings, shape: str) -> float:
+    """Return the frame rate of the stored video positions of a shape; without one, that of the released models."""
+    names = findings.case.names(f"video.{shape}@")
+    return float(names[0].partition("@")[2].rpartition(".")[0]) if names else 25.0
 
 
 def _target_length(findings: Findings, n_reference: int) -> int:

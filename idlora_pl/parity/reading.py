@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -25,19 +26,28 @@ def read_case(path: Path) -> Case:
     Raises:
         CaseError: when a file, or a tensor that the JSON lists, is missing or damaged or of another shape or dtype.
     """
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CaseError(path.name, "JSON", f"cannot be read ({error})") from error
-    if not isinstance(fields, dict):
-        raise CaseError(path.name, "JSON", f"is {type(fields).__name__}; it must be an object")
-    case = Case(path, fields, {})
+    case = Case(path, read_fields(path), {})
     if case.kind == "adapter_keymap":
         return case
-    case = Case(path, fields, read_tensors(path.with_suffix(".safetensors")))
+    case = Case(path, case.fields, read_tensors(path.with_suffix(".safetensors")))
     if case.kind not in UNLISTED:
         _check_listed(case)
     return case
+
+
+def read_fields(path: Path) -> Mapping[str, Any]:
+    """Read the JSON file of a case.
+
+    Raises:
+        CaseError: when it is missing or damaged, or holds no object.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise CaseError(path.name, "JSON", f"cannot be read ({error})") from error
+    if not isinstance(fields, dict):
+        raise CaseError(path.name, "JSON", f"is {type(fields).__name__}; it must be an object")
+    return fields
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -50,7 +60,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CaseError(path.name, "file", f"is missing in {path.parent}")
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError, LookupError, ValueError) as error:
         raise CaseError(path.name, "file", f"is no safetensors file ({error})") from error
 
 

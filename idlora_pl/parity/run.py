@@ -154,6 +154,6 @@ def _files_named_in(path: Path) -> set[str]:
 def _fields(path: Path) -> dict[str, Any]:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, OSError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}

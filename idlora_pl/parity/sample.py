@@ -17,7 +17,7 @@ from idlora_pl.method.guidance import guided
 from idlora_pl.method.sampler import released_noise
 from idlora_pl.method.tokens import AVSequence
 from idlora_pl.parity.cases import Case
-from idlora_pl.parity.clips import Scales, context_of, grid_of, levels_of, read_scales, start_of, varied
+from idlora_pl.parity.clips import Scales, context_of, grid_of, levels_of, n_reference_of, read_scales, start_of, varied
 from idlora_pl.parity.findings import Findings
 from idlora_pl.parity.models import channels_of, model_of
 from idlora_pl.sampling import Stage
@@ -40,7 +40,8 @@ def check_sampler(findings: Findings) -> None:
     _compare_steps(findings, model, stage, levels, states)
     _compare_result(findings, "out", states[-1])
     stored = {name.split(".")[1] for name in case.names("variant.")}
-    for name in sorted(stored | set(case.mapping("variants"))):
+    described = set(case.mapping("variants")) if case.has_field("variants") else set()
+    for name in sorted(stored | described):
         if name not in stored:
             findings.remark(f"variant {name} is not compared; the case stores no result of it")
             continue
@@ -62,7 +63,7 @@ def _check_sizes(findings: Findings, model: LTX2) -> None:
 def _start(findings: Findings, model: LTX2, scales: Scales) -> AVSequence:
     """Return the start of a run; without the voice, the case has other noise."""
     case, (video_width, audio_width) = findings.case, channels_of(model)
-    n_reference, n_target = case.whole("ref_tokens"), case.whole("target_audio_tokens", least=1)
+    n_reference, n_target = n_reference_of(case), case.whole("target_audio_tokens", least=1)
     video = case.tensor("in.noise_video", None, case.whole("video_tokens"), video_width)
     if n_reference and not case.has("in.reference_audio_latent"):
         raise case.wrong_tensor("in.reference_audio_latent", f"is missing; ref_tokens is {n_reference}")
@@ -86,10 +87,10 @@ def _compare_start(findings: Findings, start: AVSequence) -> None:
     for name, tokens in (("video", start.video), ("audio", start.audio)):
         if case.has(f"in.initial_{name}"):
             findings.tensor(f"in.initial_{name}", tokens.latents)
-    if not case.has_field("seed") or start.video.latents.shape[2] != start.audio.latents.shape[2]:
+    if not isinstance(case.fields.get("seed"), int) or start.video.latents.shape[2] != start.audio.latents.shape[2]:
         return
     sizes = start.video.n_tokens, start.audio.n_tokens, start.video.latents.shape[2]
-    for name, ours in zip(("video", "audio"), released_noise(case.whole("seed"), *sizes), strict=True):
+    for name, ours in zip(("video", "audio"), released_noise(case.fields["seed"], *sizes), strict=True):
         findings.given(f"in.noise_{name}", ours, noise=1e-6)
 
 

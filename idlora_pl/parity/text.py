@@ -36,7 +36,8 @@ def check_connectors(findings: Findings) -> None:
     mask = _mask(case, batch, length, case.whole("connector.registers"))
     with torch.no_grad():
         normalise = normalise_tokens if per_modality else normalise_layers
-        findings.tensor("feat.normed", normalise(states, mask))
+        if case.has("feat.normed"):
+            findings.tensor("feat.normed", normalise(states, mask))
         features = project_features(connectors, states, mask)
         for stream, ours in zip(_STREAMS, (features.video, features.audio), strict=True):
             if case.has(f"feat.{stream}"):

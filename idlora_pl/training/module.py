@@ -24,7 +24,7 @@ from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import TextContext, TextFeatures
 from idlora_pl.pipeline import IDLoRAPipeline
 from idlora_pl.sampling import Sampling
-from idlora_pl.stage_lists import refuse_missing_weights
+from idlora_pl.stage_lists import refuse_missing_files, refuse_missing_weights
 from idlora_pl.training.checkpoint import adapter_state, restore_adapter
 from idlora_pl.training.fit_check import refuse_other_base
 from idlora_pl.training.noise import Noise, draw_noise, generator_at
@@ -80,15 +80,16 @@ class IDLoRA(L.LightningModule):
         seed: int = 42,
     ) -> None:
         super().__init__()
-        chances = {"first_frame_p": first_frame_p, "reference_dropout": reference_dropout, "text_dropout": text_dropout}
-        for name, chance in chances.items():
+        chances = (first_frame_p, reference_dropout, text_dropout)
+        for name, chance in zip(("first_frame_p", "reference_dropout", "text_dropout"), chances, strict=True):
             if not 0.0 <= chance <= 1.0:
                 raise ValueError(f"{name} is a probability in [0, 1]; got {chance}")
         refuse_missing_weights(sampling, base, upsampler=bool(upsampler), distilled_lora=bool(distilled_lora))
+        refuse_missing_files(upsampler=upsampler, distilled_lora=distilled_lora)
         self.base, self.weights, self.in_context, self.lora, self.sampling = base, weights, in_context, lora, sampling
         self.upsampler, self.distilled_lora, self.gemma = upsampler, distilled_lora, gemma
         self.optimizer_settings, self.objective, self.seed = optimizer, objective, seed
-        self.first_frame_p, self.reference_dropout, self.text_dropout = first_frame_p, reference_dropout, text_dropout
+        self.first_frame_p, self.reference_dropout, self.text_dropout = chances
         self.model = load_transformer(base, weights)
         self.text = load_text(base, weights, with_language_model=False)
         if text_dropout:
@@ -171,8 +172,6 @@ class IDLoRA(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Restore the adapter; refuse a checkpoint that was trained with another recipe."""
         restore_adapter(checkpoint, self.model, self.in_context)
-
-    # -- sampling -------------------------------------------------------------------------------------------------
 
     @property
     def pipeline(self) -> IDLoRAPipeline:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from idlora_pl.ltx2.adapter_metadata import PEFT_ENTRY
 from idlora_pl.ltx2.adapters import has_distilled, load_distilled, strengths
-from idlora_pl.ltx2.lora import attach_lora, attached_lora, lora_state_dict
+from idlora_pl.ltx2.lora import attach_lora, attached_lora, load_adapter, lora_state_dict, save_adapter
 from idlora_pl.ltx2.presets import preset_named
 from idlora_pl.ltx2.transformer import LTX2
 
@@ -235,3 +235,17 @@ def test_files_that_do_not_fit_are_refused(base, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no such file; give the safetensors file of the distilled"):
         load_distilled(base, tmp_path / "nowhere")
     assert not has_distilled(base)
+
+
+def test_an_id_lora_may_be_attached_before_or_after_a_distilled_one(base, pairs, make_sequence, tmp_path):
+    av, path = make_sequence(), as_file(pairs, tmp_path / "distilled.safetensors")
+    second = LTX2.from_preset("smoke")
+    second.load_state_dict(base.state_dict())
+    first = trained(base)
+    save_adapter(first, tmp_path / "adapter.safetensors", {})
+    load_distilled(first, path)
+    load_distilled(second, path)
+    load_adapter(second, tmp_path / "adapter.safetensors")
+    for scales in ({"adapter": 1.0, "distilled": 0.5}, {"adapter": 0.0, "distilled": 0.8}, {"adapter": 1.0}):
+        with strengths(first, **scales), strengths(second, **scales):
+            assert torch.equal(velocities(first, av), velocities(second, av)), scales

@@ -64,7 +64,7 @@ CHANGED = (
     Changed("n_positions", ("ref.3.fp32", "video.2x3x1@30.0.bf16"), 1.0, {"info.3.fp32.distinct_ref_phases": 2}),
     Changed("n_sigmas", ("sigmas.5.tokens96", "sigmas.6.nostretch.tokens500"), 1e-5),
     Changed("n_levels_1", ("v1.sigma.12",), 2e-5, {"shift.1536": 1.0}),
-    Changed("n_levels_2", ("v2.sigma.5000",), 2e-5, {"uniform_prob": 0.2}),
+    Changed("n_levels_2", ("v2.sigma.5000",), 2e-5, {"p999": 3.2}),
     Changed("n_mel", ("out.mel16k",), 1e-4),
 )
 
