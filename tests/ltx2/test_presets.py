@@ -272,7 +272,8 @@ def test_a_new_base_model_is_a_preset_and_nothing_else(newer, make_sequence, tmp
     av = replace(av, text=TextContext(torch.randn(1, 5, 32), torch.randn(1, 5, 16)))
     with torch.no_grad():
         for part, expected in zip(loaded(av, SIGMA), model(av, SIGMA), strict=True):
-            assert torch.equal(part, expected)
+            # the same weights elsewhere in memory may take another kernel, which adds in another order
+            torch.testing.assert_close(part, expected, atol=1e-5, rtol=1e-5)
             assert part.isfinite().all()
 
 

@@ -123,7 +123,8 @@ def test_the_transformer_loads_and_gives_the_same_velocities(release, make_seque
             **model._inputs(av, SIGMA), use_cross_timestep=release.preset.use_cross_timestep, return_dict=False
         )
         for part, expected in zip(model(av, SIGMA), stock, strict=True):
-            assert torch.equal(part, expected)
+            # the same weights elsewhere in memory may take another kernel, which adds in another order
+            torch.testing.assert_close(part, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_codecs_load_and_give_the_same_latents_frames_and_sound(release, noise_frames, noise_sound):

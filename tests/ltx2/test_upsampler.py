@@ -36,7 +36,8 @@ def test_the_network_sees_latents_that_are_not_normalised(upsampler, smoke_codec
 
 
 def test_a_clip_does_not_depend_on_its_batch(upsampler, latents):
-    torch.testing.assert_close(upsampler(latents)[1:], upsampler(latents[1:]))
+    # convolutions of another batch size add in another order
+    torch.testing.assert_close(upsampler(latents)[1:], upsampler(latents[1:]), atol=1e-4, rtol=1e-4)
 
 
 def test_a_folder_its_parent_and_a_single_file_are_the_same_network(upsampler, smoke_codecs, latents, tmp_path):

@@ -266,7 +266,7 @@ def test_a_real_clip_is_itself_at_any_size_and_frames_do_not_change_each_other(m
     frames = small.frames[spread_frames(len(small.frames), 3)]
     whole = mobilefacenet.embedder.embed(frames)
     each = torch.cat([mobilefacenet.embedder.embed(one[None]) for one in frames.flip(0)]).flip(0)
-    torch.testing.assert_close(each, whole, atol=2e-3, rtol=0)
+    torch.testing.assert_close(each, whole, atol=1e-2, rtol=0)  # of values up to about 1
     one = mobilefacenet.score(small.frames[:1], small.frames)
     assert one.values["face_sim_mobilefacenet"] > 0.9
 
