@@ -1,121 +1,19 @@
-"""Cut videos into clips of 8k + 1 frames at 25 fps with their sound, ready for encoding."""
+"""Cut videos into clips of one talking person, 8k + 1 frames at 25 fps with their sound, ready for encoding."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
 from data_tools.command import run
-from data_tools.manifest import RejectedError, Row, relative_to, write_rows
+from data_tools.consents import Consent, read_consents
+from data_tools.cutting import Cut, Video, cut_video
+from data_tools.face_crop import refuse_missing_mtcnn
+from data_tools.ledger import Ledger, opened_ledger, state_of
+from data_tools.manifest import Row, write_rows
+from data_tools.parallel import Crashed, n_workers_of, run_all
+from data_tools.summary import print_summary
 from data_tools.videos import SpeakerFrom, find_videos, name_videos, speaker_of
-from idlora_pl.media import Clip, MediaError, MediaInfo, probe, read_clip, write_clip
-
-LONGEST_FRAMES = 121
-SILENCE = 1e-4
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How clips are cut.
-
-    Attributes:
-        size: (H, W) that a clip covers.
-        n_frames: frames of every clip; None takes 121, or the largest 8k + 1 of a shorter video.
-        frame_rate_fps: of the clips.
-        sample_rate_hz: of their sound.
-        clips_per_video: how many clips one video gives at most; None takes all that fit.
-    """
-
-    size: tuple[int, int]
-    n_frames: int | None = None
-    frame_rate_fps: float = 25.0
-    sample_rate_hz: int = 16000
-    clips_per_video: int | None = None
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A part of a video that becomes a clip."""
-
-    start_s: float
-    n_frames: int
-
-
-def plan_segments(info: MediaInfo, cut: Cut) -> list[Segment]:
-    """Choose the parts of one video that become clips: one after the other from its start."""
-    if info.sample_rate_hz == 0:
-        raise RejectedError("no_sound", "no audio stream")
-    available = round(info.duration_s * cut.frame_rate_fps)
-    wanted = cut.n_frames or min(LONGEST_FRAMES, (available - 1) // 8 * 8 + 1)
-    if available < wanted or wanted < 9:
-        needed = f"{cut.n_frames or 9} are needed"
-        raise RejectedError("too_short", f"{available} frames at {cut.frame_rate_fps:g} fps, {needed}")
-    count = min(available // wanted, cut.clips_per_video or available)
-    return [Segment(k * wanted / cut.frame_rate_fps, wanted) for k in range(count)]
-
-
-def read_segment(path: Path, segment: Segment, cut: Cut) -> Clip:
-    """Read one part of a video; more than two channels are mixed to one."""
-    clip = read_clip(
-        path,
-        start_s=segment.start_s,
-        frame_rate_fps=cut.frame_rate_fps,
-        n_frames=segment.n_frames,
-        size=cut.size,
-        sample_rate_hz=cut.sample_rate_hz,
-    )
-    if float(clip.waveform.abs().max()) < SILENCE:
-        raise RejectedError("silent", f"loudest sample below {SILENCE}")
-    if len(clip.waveform) > 2:
-        mixed = clip.waveform.mean(0, keepdim=True)
-        clip = Clip(clip.frames, mixed, clip.frame_rate_fps, clip.sample_rate_hz)
-    return clip
-
-
-def cut_video(path: Path, source: str, name: str, output: Path, cut: Cut) -> Iterator[Row]:
-    """Cut one video; yield a row for every clip, or with a "reason" for what is left out.
-
-    Args:
-        path: the video.
-        source: what rows call it.
-        name: what the keys of its clips begin with.
-        output: folder of the lists.
-        cut: how.
-    """
-    try:
-        segments = plan_segments(probe(path), cut)
-    except RejectedError as error:
-        yield {"source": source, "start_s": 0.0, "reason": error.reason, "detail": error.detail}
-        return
-    except MediaError as error:
-        yield {"source": source, "start_s": 0.0, "reason": "unreadable", "detail": str(error)}
-        return
-    for index, segment in enumerate(segments):
-        row = {"source": source, "start_s": round(segment.start_s, 6)}
-        try:
-            clip = read_segment(path, segment, cut)
-        except RejectedError as error:
-            yield row | {"reason": error.reason, "detail": error.detail}
-            continue
-        except MediaError as error:
-            yield row | {"reason": "unreadable", "detail": str(error)}
-            continue
-        key = f"{name}-{index:03d}"
-        target = output / "clips" / f"{key}.mp4"
-        tags = {"source": source, "start_s": f"{segment.start_s:g}"}
-        write_clip(clip, target, metadata=tags, generated=False)
-        yield (
-            {"key": key, "path": relative_to(output / "clips.jsonl", target)}
-            | row
-            | {
-                "n_frames": segment.n_frames,
-                "duration_s": round(clip.duration_s, 6),
-                "height": cut.size[0],
-                "width": cut.size[1],
-            }
-        )
+from data_tools.voice_activity import load_vad, vad_file
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -134,41 +32,113 @@ def cut_clips(
     frame_rate: float = 25.0,
     clips_per_video: int | None = None,
     speaker_from: SpeakerFrom = "folder",
+    faces: str | None = None,
+    centre_crop: bool = False,
+    vad: str | None = None,
+    any_sound: bool = False,
+    least_speech: float = 0.3,
+    consent: Consent = "unknown",
+    consents: str | None = None,
+    workers: int | None = None,
 ) -> None:
-    """Cut videos into clips of 8k + 1 frames with 16 kHz sound.
+    """Cut videos into clips of one face that speaks: 8k + 1 frames, cropped around the face, with 16 kHz sound.
 
-    Writes OUTPUT/clips/*.mp4, OUTPUT/clips.jsonl with a row for every clip, and OUTPUT/rejected.jsonl with a
-    row and a reason (unreadable, no_sound, silent, too_short) for everything that was left out.
+    Writes OUTPUT/clips/*.mp4 and beside each the sound at its own rate as wav, OUTPUT/clips.jsonl with a row for every
+    clip, and OUTPUT/rejected.jsonl with a row and a reason (unreadable, no_sound, silent, too_short, no_speech,
+    no_face, several_faces, face_lost, face_small, crashed) for everything that was left out. A run that was
+    interrupted continues; equal videos and options give equal files.
 
     Args:
         source: A video file or a folder; folders are searched through.
-        output: A new folder.
-        size: Side in pixels that clips cover, cropped at the centre: 512, or height x width as in 288x512.
+        output: A new folder, or that of an interrupted run.
+        size: Side in pixels of the clips: 512, or height x width as in 288x512.
         frames: Frames of every clip, 8k + 1; by default 121, or the largest 8k + 1 that a shorter video has.
         frame_rate: Frames per second of the clips.
         clips_per_video: How many clips one video gives at most; by default all that fit.
         speaker_from: Whose name is the speaker: the folder's, the file's, or none's.
+        faces: Folder with the weights of MTCNN (face/mtcnn_pnet.pt, ...), which finds the face.
+        centre_crop: Look for no face and crop at the centre.
+        vad: silero_vad.onnx, or a folder with vad/silero_vad.onnx, which finds speech.
+        any_sound: Take any sound that is not silence for speech.
+        least_speech: Least share of a clip that is speech.
+        consent: How the people in the videos agreed to their use.
+        consents: JSON file {"<speaker>": "<consent>"} for speakers of whom something else is known.
+        workers: Processes; by default one for every core.
     """
     if frames is not None and (frames < 9 or frames % 8 != 1):
         raise ValueError(f"frames must be 8k + 1 (9, 17, ..., 73, ..., 121); got {frames}")
-    cut = Cut(parse_size(size), frames, frame_rate, clips_per_video=clips_per_video)
+    if not 1 <= frame_rate <= 240:
+        raise ValueError(f"frame_rate must be 1 to 240 frames per second; got {frame_rate:g}")
+    seeing, hearing = _instruments(faces, centre_crop, vad, any_sound)
+    cut = Cut(
+        parse_size(size),
+        frames,
+        frame_rate,
+        clips_per_video=clips_per_video,
+        faces=seeing,
+        vad=hearing,
+        least_speech=least_speech,
+    )
     root, folder = Path(source), Path(output)
-    if (folder / "clips.jsonl").exists():
-        raise ValueError(f"{folder / 'clips.jsonl'} exists already; choose a new folder")
+    agreed = read_consents(consents)
     videos = {path.name if root.is_file() else path.relative_to(root).as_posix(): path for path in find_videos(root)}
     names = name_videos(list(videos))
-    kept: list[Row] = []
-    rejected: list[Row] = []
-    with Progress() as progress:
-        for video, path in progress.track(videos.items(), description="cutting"):
-            for row in cut_video(path, video, names[video], folder, cut):
-                row["speaker"] = speaker_of(path, speaker_from)
-                (rejected if "reason" in row else kept).append(row)
-    write_rows(folder / "rejected.jsonl", rejected)
-    write_rows(folder / "clips.jsonl", kept)
-    Console().print(f"{len(kept)} clips of {len(videos)} videos in {folder}, {len(rejected)} rejected")
+    jobs = []
+    for video, path in videos.items():
+        speaker = speaker_of(path, speaker_from)
+        about = {"speaker": speaker, "consent": agreed.get(speaker, consent)}
+        jobs.append(Video(path, video, names[video], folder, about, cut))
+    with opened_ledger(folder, "cut_clips", cut.settings() | {"speaker_from": speaker_from}) as ledger:
+        rows = _cut_all(jobs, ledger, n_workers_of(workers))
+        kept = [row for row in rows if "reason" not in row]
+        rejected = [row for row in rows if "reason" in row]
+        write_rows(folder / "rejected.jsonl", rejected)
+        write_rows(folder / "clips.jsonl", kept)
+    print_summary(f"cut_clips: {len(videos)} videos, {folder}", "clips", len(kept), rejected)
     if not kept:
         raise ValueError(f"no video gave a clip; {folder / 'rejected.jsonl'} has the reasons")
+
+
+def _instruments(
+    faces: str | None, centre_crop: bool, vad: str | None, any_sound: bool
+) -> tuple[Path | None, Path | None]:
+    """Return where the weights for faces and for speech are; None where they are not to be looked for."""
+    for given, weights, flag, look in (
+        (faces, "faces", "centre_crop", "faces"),
+        (vad, "vad", "any_sound", "speech"),
+    ):
+        without = centre_crop if flag == "centre_crop" else any_sound
+        if (given is None) == (not without):
+            said = "both" if without else "neither"
+            raise ValueError(
+                f"give --{weights} WEIGHTS to look for {look}, or --{flag} to take what is there; got {said}"
+            )
+    seeing, hearing = Path(faces) if faces is not None else None, vad_file(Path(vad)) if vad is not None else None
+    if seeing is not None:
+        refuse_missing_mtcnn(seeing)
+    if hearing is not None:
+        load_vad(hearing)
+    return seeing, hearing
+
+
+def _cut_all(jobs: list[Video], ledger: Ledger, n_workers: int) -> list[Row]:
+    """Cut what is not cut yet; return the rows of all videos in their order."""
+    states = {job.name: f"{job.about} {state_of(job.path)}" for job in jobs}
+    found = {job.name: ledger.find(job.name, states[job.name]) for job in jobs}
+    left = [job for job in jobs if found[job.name] is None]
+    with Progress() as progress:
+        task = progress.add_task("cutting", total=len(jobs), completed=len(jobs) - len(left))
+
+        def done(job: Video, rows: list[Row] | Crashed) -> None:
+            if isinstance(rows, Crashed):
+                detail = "the process that read it died, as for a want of memory"
+                rows = [{"source": job.source, "start_s": 0.0, "reason": "crashed", "detail": detail} | job.about]
+            found[job.name] = rows
+            ledger.note(job.name, states[job.name], rows)
+            progress.advance(task)
+
+        run_all(cut_video, left, n_workers, done)
+    return [row for job in jobs for row in found[job.name] or []]
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def run_jobs(jobs: Iterable[Job], n_workers: int, done: Callable[[Job], None]) -
     context = get_context("forkserver")
     context.set_forkserver_preload(["data_tools.released.jobs"])
     running: dict[Future[None], Job] = {}
-    pool = ProcessPoolExecutor(n_workers, mp_context=context, initializer=_start)
+    pool = ProcessPoolExecutor(n_workers, mp_context=context, initializer=start_worker)
     try:
         for job in jobs:
             running[pool.submit(job.run)] = job
@@ -70,7 +70,7 @@ def _collect(running: dict[Future[None], Job], done: Callable[[Job], None]) -> N
         done(running.pop(future))
 
 
-def _start() -> None:
+def start_worker() -> None:
     """Prepare a worker: one thread, and an end as soon as the process that it works for is gone."""
     torch.set_num_threads(1)
     parent = parent_process()

@@ -2,9 +2,10 @@
 
 from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.looking import Codecs, codecs_of, middle_frame
-from idlora_pl.media.reading import MediaInfo, probe, read_audio, read_clip, read_image, read_metadata
+from idlora_pl.media.reading import MediaInfo, probe, read_audio, read_clip, read_image, read_metadata, read_part_sound
 from idlora_pl.media.recording import read_recording
 from idlora_pl.media.small import write_audio, write_image
+from idlora_pl.media.strips import Strip, read_strips
 from idlora_pl.media.writing import AI_GENERATED_LABEL, write_clip
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Codecs",
     "MediaError",
     "MediaInfo",
+    "Strip",
     "codecs_of",
     "middle_frame",
     "probe",
@@ -20,7 +22,9 @@ __all__ = [
     "read_clip",
     "read_image",
     "read_metadata",
+    "read_part_sound",
     "read_recording",
+    "read_strips",
     "write_audio",
     "write_clip",
     "write_image",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 
+from av.audio.stream import AudioStream
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip, MediaError
@@ -20,7 +21,7 @@ from idlora_pl.media.decoding import (
     to_rgb,
     video_stream,
 )
-from idlora_pl.media.sound import at_rate, fitted, samples
+from idlora_pl.media.sound import at_rate, fitted, mixed_down, samples
 
 Path = str | PathLike[str]
 
@@ -112,6 +113,28 @@ def read_clip(
         waveform, native_hz = samples(container, start_s=start_s, duration_s=duration_s)
     waveform, hz = at_rate(waveform, native_hz, sample_rate_hz)
     return Clip(frames, fitted(waveform, round(duration_s * hz)), rate, hz)
+
+
+def read_part_sound(path: Path, start_s: float, duration_s: float) -> tuple[Tensor, int]:
+    """Read the sound of a part of a video; of several tracks the one that FFmpeg holds for the main one.
+
+    Args:
+        path: a video with sound.
+        start_s: where the part begins, in seconds after the first frame.
+        duration_s: its length; what the track lacks of it is silence.
+
+    Returns:
+        (float32 (1 or 2, S) in [-1, 1], samples per second); more than two channels are mixed to two, the centre
+        (where the voice is in 5.1) with both.
+
+    Raises:
+        MediaError: when the file is missing, unreadable or has no sound.
+    """
+    with opened(path) as container:
+        found = container.streams.best("audio")
+        main = found if isinstance(found, AudioStream) else None
+        waveform, rate = samples(container, start_s=start_s, duration_s=duration_s, stream=main)
+    return at_rate(mixed_down(waveform), rate, None)
 
 
 def read_audio(path: Path, sample_rate_hz: int | None = None) -> tuple[Tensor, int]:

@@ -3,9 +3,13 @@
 Letters: S audio samples.
 """
 
+from collections.abc import Iterator
+
 import av
 import numpy as np
 import torch
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from torch import Tensor
 from torchaudio.functional import resample
@@ -19,12 +23,20 @@ _GAP_S = 0.05
 _PREROLL_S = 1.0
 
 
+# -3 dB
+_SIDE = 0.5**0.5
+
+
 class NoSamplesError(MediaError):
     """There is a track without a single sample in it."""
 
 
 def samples(
-    container: InputContainer, *, start_s: float | None = None, duration_s: float | None = None
+    container: InputContainer,
+    *,
+    start_s: float | None = None,
+    duration_s: float | None = None,
+    stream: AudioStream | None = None,
 ) -> tuple[Tensor, int]:
     """Return the sound as (float32 (channels, S) in [-1, 1], samples per second).
 
@@ -32,28 +44,31 @@ def samples(
         container: the opened file.
         start_s: where to start, in seconds since the first video frame; None starts at the first sample.
         duration_s: how much to return; a shorter track is filled up with silence. None returns all of it.
+        stream: which track; None takes the first one.
     """
     if not container.streams.audio:
         raise MediaError(f"{container.name} has no audio stream; pass a file with sound")
-    rate = container.streams.audio[0].codec_context.sample_rate
+    stream = stream or container.streams.audio[0]
+    rate = stream.codec_context.sample_rate
     begin_s = None if start_s is None else origin_s(container) + start_s
     if begin_s is not None and start_s:
         container.seek(max(0, int((begin_s - _PREROLL_S) * 1e6)))
     wanted = None if duration_s is None else round(duration_s * rate)
-    pieces = _placed(container, rate, begin_s, wanted)
+    pieces = _placed(container, stream, begin_s, wanted)
     if not pieces:
         raise NoSamplesError(f"{container.name} has an audio stream without samples; record or export it again")
     return _joined(pieces, wanted), rate
 
 
 def _placed(
-    container: InputContainer, rate: int, begin_s: float | None, wanted: int | None
+    container: InputContainer, stream: AudioStream, begin_s: float | None, wanted: int | None
 ) -> list[tuple[int, np.ndarray]]:
     """Decode (index of the first sample, float32 (channels, n)) until `wanted` samples are there."""
+    rate = stream.codec_context.sample_rate
     to_float = av.AudioResampler(format="fltp")
     pieces: list[tuple[int, np.ndarray]] = []
     end = 0
-    for frame in container.decode(audio=0):
+    for frame in _decoded(container, stream):
         at = end
         if begin_s is not None and frame.time is not None:
             due = round((frame.time - begin_s) * rate)
@@ -67,6 +82,20 @@ def _placed(
         if wanted is not None and end >= wanted:
             break
     return pieces
+
+
+def _decoded(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+    """Decode a track from where the container stands; after a jump the first packet may be cut, and is left out."""
+    whole = False
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            if whole:
+                raise
+            continue
+        whole = whole or bool(frames)
+        yield from frames
 
 
 def _joined(pieces: list[tuple[int, np.ndarray]], wanted: int | None) -> Tensor:
@@ -86,6 +115,23 @@ def at_rate(waveform: Tensor, rate_hz: int, wanted_hz: int | None) -> tuple[Tens
     if wanted_hz is not None and wanted_hz != rate_hz:
         waveform, rate_hz = resample(waveform, rate_hz, wanted_hz), wanted_hz
     return waveform.clamp(-1.0, 1.0), rate_hz
+
+
+def mixed_down(waveform: Tensor) -> Tensor:
+    """Mix (channels, S) of more than two channels to two.
+
+    In FFmpeg's order of six and eight channels (front left, front right, centre, bass, then those behind) the bass is
+    left out and the others enter at -3 dB, as its own mixing does; channels without a known place are averaged.
+    """
+    n_channels = len(waveform)
+    if n_channels <= 2:
+        return waveform
+    if n_channels not in (6, 8):
+        return waveform.mean(0, keepdim=True)
+    left, right, centre = waveform[:3]
+    behind = waveform[4:]
+    sides = torch.stack([left + _SIDE * behind[0::2].sum(0), right + _SIDE * behind[1::2].sum(0)])
+    return (sides + _SIDE * centre) / (1 + _SIDE + _SIDE * (n_channels - 4) / 2)
 
 
 def fitted(waveform: Tensor, n_samples: int) -> Tensor:

@@ -5,9 +5,12 @@ import json
 import math
 import tarfile
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 import torch
 
@@ -34,6 +37,68 @@ def noise_video(
 def write_video() -> Callable[..., None]:
     """`noise_video`."""
     return noise_video
+
+
+def odd_video(
+    path: Path,
+    pictures: Sequence[np.ndarray],
+    times: Sequence[int],
+    *,
+    time_base: Fraction = Fraction(1, 25),
+    sounds: Sequence[tuple[str, int, float]] = (("mono", 16000, 300.0),),
+    codec: str = "mpeg4",
+    sound_codec: str = "pcm_s16le",
+    seconds: float = 2.0,
+    rotation: int = 0,
+) -> None:
+    """Write a video of any container: pictures (H, W, 3) at times in `time_base`, tracks (layout, rate, pitch)."""
+    height, width = pictures[0].shape[:2]
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=25)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.codec_context.time_base = time_base
+        video.bit_rate = 4_000_000
+        if rotation:
+            video.set_display_rotation(rotation)
+        tracks = [container.add_stream(sound_codec, rate=rate, layout=layout) for layout, rate, _ in sounds]
+        for picture, time in zip(pictures, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = time, time_base
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for track, (layout, rate, pitch) in zip(tracks, sounds, strict=True):
+            tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate)
+            n_channels = len(av.AudioLayout(layout).channels)
+            for at in range(0, len(tone), 1024):
+                part = np.tile(tone[None, at : at + 1024], (n_channels, 1)).astype(np.float32)
+                frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
+                frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
+                container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+
+
+def shaded(n: int, *, brightness: int = 60, size: tuple[int, int] = (48, 64), seed: int = 0) -> list[np.ndarray]:
+    """Pictures of a bright square that moves over a shaded ground with grain."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    pictures = []
+    for k in range(n):
+        ground = np.full((height, width, 3), brightness) + np.arange(width)[None, :, None] // 2
+        ground[8:24, k % (width - 16) : k % (width - 16) + 16] += 60
+        pictures.append((ground + rng.integers(0, 8, ground.shape)).clip(0, 255).astype(np.uint8))
+    return pictures
+
+
+@pytest.fixture
+def write_odd() -> Callable[..., None]:
+    """`odd_video`."""
+    return odd_video
+
+
+@pytest.fixture
+def moving() -> Callable[..., list[np.ndarray]]:
+    """`shaded`."""
+    return shaded
 
 
 @pytest.fixture

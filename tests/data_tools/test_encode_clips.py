@@ -26,7 +26,16 @@ from idlora_pl.sampling import default_sampling
 @pytest.fixture
 def pairs(videos, tmp_path, prompt) -> Path:
     """Two pairs of 17 frames at 64x64 by one speaker."""
-    cut_clips(str(videos), str(tmp_path / "cut"), size="64", frames=17, clips_per_video=1)
+    cut_clips(
+        str(videos),
+        str(tmp_path / "cut"),
+        size="64",
+        frames=17,
+        clips_per_video=1,
+        centre_crop=True,
+        any_sound=True,
+        workers=1,
+    )
     pair_clips(str(tmp_path / "cut" / "clips.jsonl"), str(tmp_path / "pairs.jsonl"), prompt=prompt)
     return tmp_path / "pairs.jsonl"
 

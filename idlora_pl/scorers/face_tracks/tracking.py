@@ -28,7 +28,7 @@ MAX_GAP_S = 1.0
 
 
 @dataclass
-class _Path:
+class FacePath:
     """One face: the samples where it was found, and which face of the sample it is."""
 
     samples: list[int] = field(default_factory=list)
@@ -74,7 +74,7 @@ class MtcnnTracker:
         step = max(1, round(frame_rate_fps / DETECTIONS_PER_SECOND))
         samples = sorted({*range(0, len(frames), step), len(frames) - 1})
         faces = detect(self.networks, frames[samples].cpu())
-        paths = _paths(faces, max_gap=max(1, round(MAX_GAP_S * frame_rate_fps / step)))
+        paths = face_paths(faces, max_gap=max(1, round(MAX_GAP_S * frame_rate_fps / step)))
         if not paths:
             raise Unscorable("no_face")
         path = max(paths, key=lambda one: sum(_area(faces, one)))
@@ -95,9 +95,9 @@ class MtcnnTracker:
         return self.__dict__ | {"_seen": None, "_found": ""}
 
 
-def _paths(faces: list[Faces], *, max_gap: int) -> list[_Path]:
+def face_paths(faces: list[Faces], *, max_gap: int) -> list[FacePath]:
     """Join the faces of S samples to paths; each face goes to the open path whose last box it overlaps most."""
-    paths: list[_Path] = []
+    paths: list[FacePath] = []
     for sample, found in enumerate(faces):
         open_paths = [path for path in paths if sample - path.samples[-1] <= max_gap]
         ends = [faces[path.samples[-1]].boxes[path.members[-1]] for path in open_paths]
@@ -108,14 +108,14 @@ def _paths(faces: list[Faces], *, max_gap: int) -> list[_Path]:
                 path = open_paths[best]
                 close[:, best] = 0
             else:
-                path = _Path()
+                path = FacePath()
                 paths.append(path)
             path.samples.append(sample)
             path.members.append(member)
     return paths
 
 
-def _area(faces: list[Faces], path: _Path) -> list[float]:
+def _area(faces: list[Faces], path: FacePath) -> list[float]:
     pairs = zip(path.samples, path.members, strict=True)
     return [float(areas(faces[sample].boxes)[member]) for sample, member in pairs]
 

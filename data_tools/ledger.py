@@ -1,0 +1,93 @@
+"""What a verb has finished, one small file an item, so that a run that was killed is continued."""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_tools.manifest import Row
+from idlora_pl.files import replacing
+
+SETTINGS_NAME = "settings.json"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The notes of one verb on one output folder.
+
+    Attributes:
+        folder: `.<verb>` inside the output.
+    """
+
+    folder: Path
+
+    def find(self, name: str, fingerprint: str) -> list[Row] | None:
+        """Return what was noted of an item; None when it was not, or of another state of its input."""
+        try:
+            note = json.loads((self.folder / f"{name}.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return list(note["rows"]) if note["input"] == fingerprint else None
+
+    def note(self, name: str, fingerprint: str, rows: list[Row]) -> None:
+        """Note that an item is finished, and the rows that it gave."""
+        with replacing(self.folder / f"{name}.json") as partial:
+            partial.write_text(json.dumps({"input": fingerprint, "rows": rows}, ensure_ascii=False))
+
+
+@contextmanager
+def opened_ledger(output: Path, verb: str, settings: Mapping[str, Any]) -> Iterator[Ledger]:
+    """Open the notes of a verb; no second run can write to the output meanwhile.
+
+    Args:
+        output: the folder that the verb writes to.
+        verb: its name.
+        settings: what its results depend on.
+
+    Raises:
+        ValueError: when the output was begun with other settings, or another run is writing to it.
+    """
+    folder = output / f".{verb}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another {verb} is writing to {output}; wait for it or choose another folder") from None
+        _keep(folder / SETTINGS_NAME, json.loads(json.dumps(dict(settings))), output)
+        remove_partials(output)
+        yield Ledger(folder)
+
+
+def _keep(path: Path, settings: dict[str, Any], output: Path) -> None:
+    """Write settings, or compare them with those of an earlier run."""
+    if path.is_file():
+        earlier = json.loads(path.read_text())
+        changed = sorted(name for name in earlier | settings if earlier.get(name) != settings.get(name))
+        if changed:
+            raise ValueError(
+                f"{output} was begun with {changed[0]} {earlier.get(changed[0])}, now it is "
+                f"{settings.get(changed[0])}; choose a new folder or the same settings"
+            )
+        return
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove files that a killed run left half written."""
+    for left in folder.rglob(".*.partial*"):
+        if left.is_file():
+            left.unlink()
+
+
+def state_of(path: Path) -> str:
+    """Return size and time of a file, by which a change of it is noticed; "missing" when it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return "missing"
+    return f"{found.st_size} bytes at {found.st_mtime_ns}"

@@ -1,0 +1,83 @@
+"""One function on many items in several processes; an item that kills its process is found and named."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import TypeVar
+
+from data_tools.released.workers import available_cores, start_worker
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Crashed:
+    """The result of an item whose process died."""
+
+
+def n_workers_of(asked: int | None) -> int:
+    """Return how many processes to use: as asked, else one for every core.
+
+    Raises:
+        ValueError: when fewer than one is asked for.
+    """
+    if asked is not None and asked < 1:
+        raise ValueError(f"workers must be at least 1; got {asked}")
+    return asked or available_cores()
+
+
+def run_all(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    n_workers: int,
+    done: Callable[[Item, Result | Crashed], None],
+) -> None:
+    """Run a function on all items.
+
+    Args:
+        function: of a module; it, the items and the results travel between our own processes.
+        items: what to do.
+        n_workers: processes; 1 does everything in this process.
+        done: is told every result, in the order in which they are ready.
+
+    Raises:
+        ValueError, OSError: as the function raised it.
+    """
+    if n_workers <= 1 or len(items) <= 1:
+        for item in items:
+            done(item, function(item))
+        return
+    for item in _in_pool(function, items, min(n_workers, len(items)), done):
+        # the pool does not say which of the items in work killed a process, so each gets a pool of its own
+        if _in_pool(function, [item], 1, done):
+            done(item, Crashed())
+
+
+def _in_pool(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    n_workers: int,
+    done: Callable[[Item, Result | Crashed], None],
+) -> list[Item]:
+    """Run items in one pool after the other until all are done; return those that were in work when a pool died."""
+    left = list(items)
+    suspects: list[Item] = []
+    while left:
+        context = get_context("forkserver")
+        context.set_forkserver_preload([function.__module__])
+        pool = ProcessPoolExecutor(n_workers, mp_context=context, initializer=start_worker)
+        running: dict[Future[Result], Item] = {}
+        try:
+            while left or running:
+                while left and len(running) < n_workers:
+                    item = left.pop(0)
+                    running[pool.submit(function, item)] = item
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    done(running.pop(future), result)
+        except BrokenProcessPool:
+            suspects += running.values()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return suspects

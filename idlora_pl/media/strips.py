@@ -1,0 +1,159 @@
+"""Read a video once, forwards, as strips: parts of a given length without a scene cut in them.
+
+Pictures of a strip stay as they were decoded until it is known which part of them is wanted.
+Letters: F frames, K chosen frames, H W pixels.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from torch import Tensor
+
+from idlora_pl.media.decoding import Size, frame_rate, opened, timed_frames, video_stream
+from idlora_pl.media.reading import Path
+from idlora_pl.media.scene_cuts import with_cuts
+from idlora_pl.media.time_grid import Timed, on_grid
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """Consecutive pictures of one scene.
+
+    Attributes:
+        start_s: time of the first one, in seconds after the first frame of the file.
+        frames: as decoded.
+        aspect: width of a stored pixel over its height.
+        complete: whether it has the length that was asked for; a shorter one is what was left of a scene.
+        starts_scene: whether it is the first strip of its scene.
+        turns: quarter turns to the left that make a picture upright.
+    """
+
+    start_s: float
+    frames: tuple[VideoFrame, ...]
+    aspect: float
+    complete: bool
+    starts_scene: bool
+    turns: int = 0
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.frames)
+
+    @property
+    def size(self) -> Size:
+        """(H, W) of a picture, upright and with square pixels."""
+        frame = self.frames[0]
+        sides = frame.height, round(frame.width * self.aspect)
+        return sides[::-1] if self.turns % 2 else sides
+
+    def small(self, chosen: Sequence[int], longest_side: int) -> Tensor:
+        """Return pictures as uint8 (K, 3, H, W), upright, made small enough to look for something in them."""
+        scale = min(1.0, longest_side / max(self.size))
+        width, height = round(self.size[1] * scale), round(self.size[0] * scale)
+        if self.turns % 2:
+            width, height = height, width
+        pictures = []
+        for index in chosen:
+            frame = self.frames[index]
+            look = {"width": max(1, width), "height": max(1, height), "interpolation": Interpolation.AREA}
+            pixels = frame.reformat(format="rgb24", **look).to_ndarray()
+            pictures.append(np.rot90(pixels, self.turns).transpose(2, 0, 1))
+        return torch.from_numpy(np.stack(pictures))
+
+    def cropped(self, box: Box, size: Size) -> Tensor:
+        """Return all pictures inside a box, resized, as uint8 (F, 3, H, W).
+
+        Args:
+            box: left, top, right, bottom as shares of the upright picture.
+            size: (H, W) of what is returned; the box should have these proportions.
+        """
+        first = self.frames[0]
+        left, top, right, bottom = _turned_back(box, self.turns)
+        height, width = size[::-1] if self.turns % 2 else size
+        rows = [round(edge * first.height) for edge in (top, bottom)]
+        columns = [round(edge * first.width) for edge in (left, right)]
+        scaler = _Cropper(first, (rows[0], columns[0], rows[1], columns[1]), (height, width))
+        pictures: list[Tensor] = []
+        previous = None
+        for frame in self.frames:
+            if frame is not previous:
+                upright = np.rot90(scaler.picture(frame), self.turns)
+                pictures.append(torch.from_numpy(upright.transpose(2, 0, 1).copy()))
+                previous = frame
+            else:
+                pictures.append(pictures[-1])
+        return torch.stack(pictures)
+
+
+class _Cropper:
+    """FFmpeg's crop and scale filters, which copy no pixel outside the box."""
+
+    def __init__(self, like: VideoFrame, box: tuple[int, int, int, int], size: Size) -> None:
+        top, left, bottom, right = box
+        self.graph = Graph()
+        source = self.graph.add_buffer(
+            width=like.width, height=like.height, format=like.format, time_base=Fraction(1, 1000)
+        )
+        crop = self.graph.add("crop", f"w={max(1, right - left)}:h={max(1, bottom - top)}:x={left}:y={top}:exact=1")
+        flags = "bicubic+accurate_rnd+full_chroma_int"
+        scale = self.graph.add("scale", f"w={size[1]}:h={size[0]}:flags={flags}")
+        kind = self.graph.add("format", "pix_fmts=rgb24")
+        parts = [source, crop, scale, kind, self.graph.add("buffersink")]
+        for earlier, later in zip(parts, parts[1:], strict=False):
+            earlier.link_to(later)
+        self.graph.configure()
+        self.count = 0
+
+    def picture(self, frame: VideoFrame) -> np.ndarray:
+        """Return one picture as (H, W, 3)."""
+        frame.pts, self.count = self.count, self.count + 1
+        self.graph.push(frame)
+        return self.graph.pull().to_ndarray()
+
+
+def _turned_back(box: Box, turns: int) -> Box:
+    """Return where a box of the upright picture lies in the stored one, which `turns` quarter turns made upright."""
+    left, top, right, bottom = box
+    for _ in range(turns % 4):
+        # one quarter turn to the left moves (x, y) to (y, 1 - x); this is its inverse
+        left, top, right, bottom = 1 - bottom, left, 1 - top, right
+    return left, top, right, bottom
+
+
+def read_strips(path: Path, n_frames: int, frame_rate_fps: float) -> Iterator[Strip]:
+    """Yield the strips of a video, one after the other; each has `n_frames` pictures or is what was left of a scene.
+
+    Raises:
+        MediaError: when the file is missing or cannot be decoded any further.
+    """
+    with opened(path) as container:
+        stream = video_stream(container)
+        aspect = float(stream.sample_aspect_ratio or 1)
+        aspect = aspect if 0.1 < aspect < 10 else 1.0
+        native_fps = max(1.0, min(frame_rate(stream), 1000.0))
+        kept: list[Timed] = []
+        starts, turns = True, 0
+
+        def strip(complete: bool) -> Strip:
+            frames = tuple(picture.frame for picture in kept)
+            return Strip(kept[0].index / frame_rate_fps, frames, aspect, complete, starts, turns)
+
+        for picture in with_cuts(on_grid(timed_frames(container), 1.0 / native_fps, frame_rate_fps)):
+            if kept and picture.breaks:
+                yield strip(complete=False)
+                kept, starts = [], True
+            turns = picture.turns
+            kept.append(picture)
+            if len(kept) == n_frames:
+                yield strip(complete=True)
+                kept, starts = [], False
+        if kept:
+            yield strip(complete=False)

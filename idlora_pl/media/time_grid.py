@@ -1,0 +1,76 @@
+"""Pictures of a video on an even grid of times, with the places where nothing may follow what was before."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+
+from idlora_pl.media.decoding import TimedFrames
+
+LONGEST_STILL_S = 1.0
+"""A picture that stands longer than this is a gap in the video; no clip goes across it."""
+MOST_PIXELS = 2304 * 1296
+"""Larger pictures are made this small while a strip is read, so that 121 frames of an 8K video fit into memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Timed:
+    """A picture of the clip's time grid.
+
+    Attributes:
+        index: place on the grid.
+        frame: as decoded; neighbours that show the same picture share it.
+        breaks: whether it cannot follow the picture before it in one clip.
+        turns: quarter turns to the left that make it upright.
+    """
+
+    index: int
+    frame: VideoFrame
+    breaks: bool = False
+    turns: int = 0
+
+
+def on_grid(frames: TimedFrames, period_s: float, frame_rate_fps: float) -> Iterator[Timed]:
+    """Yield the picture that is nearest to each point k / frame_rate_fps, as `decoding.nearest_frames` does.
+
+    A damaged picture is left out. After it, after a gap and where the size changes, nothing follows what was before.
+
+    Args:
+        frames: (seconds since the first frame, frame).
+        period_s: how long the last one is shown.
+        frame_rate_fps: of the grid.
+    """
+    index, at, damaged = 0, -math.inf, False
+    last: Timed | None = None
+    for time, frame in frames:
+        if frame.is_corrupt or time <= at:
+            damaged = damaged or frame.is_corrupt
+            continue
+        gap = last is not None and time - at > LONGEST_STILL_S
+        until = at + period_s if gap else (at + time) / 2
+        while last is not None and index / frame_rate_fps <= until:
+            yield replace(last, index=index)
+            index, last = index + 1, replace(last, breaks=False)
+        index = math.ceil(time * frame_rate_fps) if gap else index
+        now = _bounded(frame)
+        breaks = damaged or gap or (last is not None and (last.breaks or not _alike(last.frame, now)))
+        last, at, damaged = Timed(index, now, breaks, round(frame.rotation / 90) % 4), time, False
+    for k in range(index, round((at + period_s) * frame_rate_fps) if last else 0):
+        assert last is not None
+        yield replace(last, index=k)
+        last = replace(last, breaks=False)
+
+
+def _alike(one: VideoFrame, other: VideoFrame) -> bool:
+    return (one.width, one.height, one.format.name) == (other.width, other.height, other.format.name)
+
+
+def _bounded(frame: VideoFrame) -> VideoFrame:
+    """Make a picture of more than MOST_PIXELS smaller."""
+    scale = math.sqrt(MOST_PIXELS / (frame.width * frame.height))
+    if scale >= 1:
+        return frame
+    width, height = (max(2, int(side * scale) // 2 * 2) for side in (frame.width, frame.height))
+    return frame.reformat(width=width, height=height, interpolation=Interpolation.AREA)
