@@ -1,95 +1,31 @@
 """Encode pairs to latents and text features, two files each; pairs that are encoded already are kept."""
 
+import hashlib
+import json
+import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import lightning as L
 import torch
-from rich.console import Console
-from rich.progress import Progress
-from torch import Tensor, nn
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.utilities import rank_zero_only
 
 from data_tools.command import run
-from data_tools.manifest import RejectedError, Row, located, read_rows, write_rows
-from data_tools.sample_folder import keep_settings, sample_exists, write_sample
-from idlora_pl.components import ClipCodecs, PromptEncoder, load_codecs, load_text
-from idlora_pl.data.samples import PairSample
+from data_tools.encoding import EncodeClips, Lengths, WriteSamples, group_loader
+from data_tools.ledger import Ledger, opened_ledger, state_of
+from data_tools.manifest import Row, located, read_rows, write_rows
+from data_tools.sample_folder import keep_settings, sample_exists
+from data_tools.summary import print_summary
+from idlora_pl.components import ClipCodecs, load_codecs, load_text
+from idlora_pl.ltx2.codecs import Codecs
 from idlora_pl.ltx2.presets import PresetName
-from idlora_pl.media import MediaError, read_audio, read_clip
-from idlora_pl.method.tokens import TextFeatures
+from idlora_pl.ltx2.tiling import Tiling
 
 REQUIRED = ("key", "target", "reference", "prompt", "n_frames")
-SAMPLE_RATE_HZ = 16000
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-
-
-@dataclass(frozen=True, eq=False)
-class Encoder:
-    """Codecs and text encoder with the lengths that all samples share.
-
-    Attributes:
-        codecs: clip <-> latents.
-        text: prompt -> features.
-        n_frames: frames of every target.
-        reference_s: seconds of every reference.
-        dtype: of video latents and text features; audio latents stay float32.
-        last_prompt: the features of the last prompt, since neighbours often share it.
-    """
-
-    codecs: ClipCodecs
-    text: PromptEncoder
-    n_frames: int
-    reference_s: float
-    dtype: torch.dtype
-    last_prompt: dict[str, TextFeatures] = field(default_factory=dict)
-
-    def encode(self, row: Row, pairs: Path) -> PairSample:
-        """Encode one pair of a list.
-
-        Raises:
-            RejectedError: when a file cannot be read or is too short.
-            ValueError: when the clip has a size that the codecs do not take.
-        """
-        target_path, voice_path = located(pairs, row["target"]), located(pairs, row["reference"])
-        rate_fps = self.codecs.geometry.video.frame_rate_fps
-        try:
-            target = read_clip(
-                target_path, frame_rate_fps=rate_fps, n_frames=self.n_frames, sample_rate_hz=SAMPLE_RATE_HZ
-            )
-            voice, voice_rate_hz = read_audio(voice_path)
-        except MediaError as error:
-            raise RejectedError("unreadable", str(error)) from error
-        n_tokens = self.codecs.n_audio_tokens(self.n_frames)
-        return PairSample(
-            self.codecs.encode_video(target.frames[None])[0].cpu().to(self.dtype),
-            self.codecs.encode_audio(target.waveform[None], SAMPLE_RATE_HZ, n_tokens=n_tokens)[0].cpu().float(),
-            self._reference(voice, voice_rate_hz, voice_path),
-            self._features(row["prompt"]),
-            {name: value for name, value in row.items() if name not in ("target", "reference")},
-        )
-
-    def _reference(self, voice: Tensor, rate_hz: int, path: Path) -> Tensor:
-        """Encode the first `reference_s` of (channels, S) as the pipeline encodes a voice: (C, R, M) float32.
-
-        A track that ends up to one token early, as in compressed files, is continued with silence.
-        """
-        wanted, got = round(self.reference_s * rate_hz), voice.shape[1]
-        if got < wanted - self.codecs.geometry.audio.token_seconds * rate_hz:
-            detail = f"{path} lasts {got / rate_hz:.2f} s of {self.reference_s:.2f} s"
-            raise RejectedError("reference_too_short", detail)
-        sound = nn.functional.pad(voice[:, :wanted], (0, max(0, wanted - got)))
-        return self.codecs.encode_audio(sound[None], rate_hz)[0].cpu().float()
-
-    def _features(self, prompt: str) -> TextFeatures:
-        """Encode one prompt to features without the batch axis."""
-        if prompt not in self.last_prompt:
-            found = self.text.encode([prompt])
-            video, audio = (part[0].cpu().to(self.dtype) for part in (found.video, found.audio))
-            self.last_prompt.clear()
-            self.last_prompt[prompt] = TextFeatures(video, audio, found.mask[0].cpu().bool())
-        return self.last_prompt[prompt]
 
 
 def common_length(rows: Sequence[Row], duration_s: float | None, frame_rate_fps: float) -> int:
@@ -125,13 +61,21 @@ def encode_clips(
     duration: float | None = None,
     reference_duration: float | None = None,
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
-    device: str = "cpu",
+    vae_dtype: Literal["preset", "bfloat16", "float32"] = "preset",
+    tile: int | None = 512,
+    batch_size: int = 4,
+    accelerator: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "auto",
+    readers: int = 0,
 ) -> None:
-    """Encode pairs to latents and text features.
+    """Encode pairs to latents and text features, on one or many CPUs, GPUs and nodes.
 
     Writes OUTPUT/<key>.latents.safetensors and OUTPUT/<key>.meta.json for every pair, settings.json, and
     rejected.jsonl with a reason (too_short, unreadable, reference_too_short) for what was left out. A run
-    that was interrupted continues where it stopped.
+    that was interrupted continues where it stopped. A pair whose clip, voice, prompt or weights changed is encoded
+    again; other settings are refused.
 
     Args:
         pairs: The list of pair_clips.
@@ -142,33 +86,94 @@ def encode_clips(
         duration: Seconds of every target; by default the length that all clips have.
         reference_duration: Seconds of every voice reference; by default as long as the target.
         dtype: Precision of video latents and text features; audio latents are float32.
-        device: Where to encode, such as cpu or cuda.
+        vae_dtype: Precision in which the video VAE computes; by default that of the base.
+        tile: Side in pixels of the tiles into which larger frames are cut; null encodes them whole.
+        batch_size: Pairs that are encoded together.
+        accelerator: What Lightning runs on: auto, cpu or gpu.
+        devices: How many of them on each node.
+        nodes: How many nodes.
+        strategy: How Lightning spreads the work; auto takes ddp for more than one device.
+        readers: Processes for each device that read clips.
     """
-    source, folder = Path(pairs), Path(output)
+    if batch_size < 1 or readers < 0:
+        raise ValueError(f"batch_size must be at least 1 and readers at least 0; got {batch_size} and {readers}")
+    source, folder, rank = Path(pairs), Path(output), int(getattr(rank_zero_only, "rank", None) or 0)
     rows = read_rows(source, REQUIRED)
-    codecs, text = load_codecs(base, weights), load_text(base, weights, gemma=gemma)
-    for network in (codecs, text):
-        if isinstance(network, nn.Module):
-            network.to(device)
+    codecs, text = _prepared(load_codecs(base, weights), vae_dtype, tile), load_text(base, weights, gemma=gemma)
     rate_fps = codecs.geometry.video.frame_rate_fps
     n_frames = common_length(rows, duration, rate_fps)
     reference_s = reference_duration or n_frames / rate_fps
     settings = {"base": base, "weights": weights, "duration_s": n_frames / rate_fps}
-    keep_settings(folder, settings | {"reference_duration_s": reference_s, "dtype": dtype})
-    encoder = Encoder(codecs, text, n_frames, reference_s, _DTYPES[dtype])
-    rejected: list[Row] = []
-    with Progress() as progress:
-        for row in progress.track(rows, description="encoding"):
-            if sample_exists(folder, row["key"]):
-                continue
-            try:
-                if row["n_frames"] < n_frames:
-                    raise RejectedError("too_short", f"{row['n_frames']} frames, {n_frames} are needed")
-                write_sample(encoder.encode(row, source), folder)
-            except RejectedError as error:
-                rejected.append({"key": row["key"], "reason": error.reason, "detail": error.detail})
+    settings |= {"reference_duration_s": reference_s, "dtype": dtype, "vae_dtype": vae_dtype, "tile": tile}
+    if not rank:
+        keep_settings(folder, settings)
+    states = input_states(rows, source, settings | {"batch_size": batch_size}, weights, gemma)
+    lengths = Lengths(rate_fps, n_frames, reference_s, codecs.geometry.audio.token_seconds)
+    with opened_ledger(folder, "encode_clips", {}, rank=rank) as ledger:
+        groups = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+        left = [group for group in groups if not all(_is_done(row["key"], folder, ledger, states) for row in group)]
+        trainer = _trainer(accelerator, devices, nodes, strategy, WriteSamples(folder, ledger, states))
+        if left:
+            module = EncodeClips(codecs, text, n_frames, _DTYPES[dtype])
+            trainer.predict(module, group_loader(left, source, lengths, readers), return_predictions=False)
+        if trainer.is_global_zero:
+            _finish(rows, folder, ledger, states)
+
+
+def _prepared(codecs: ClipCodecs, vae_dtype: str, tile: int | None) -> ClipCodecs:
+    """Set precision and tiles of the video VAE."""
+    if isinstance(codecs, Codecs):
+        if vae_dtype != "preset":
+            codecs.video.to(_DTYPES[vae_dtype])
+        codecs.disable_tiling()
+        if tile is not None:
+            codecs.enable_tiling(Tiling(tile))
+    return codecs
+
+
+def input_states(
+    rows: Sequence[Row], pairs: Path, settings: Row, weights: str | None, gemma: str | None
+) -> dict[str, str]:
+    """Return for every key a checksum of all that its latents depend on: settings, weights, files, prompt and row."""
+    places = [Path(place) for place in (weights, gemma) if place is not None]
+    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*")))]
+    shared = json.dumps([settings, [(str(path), state_of(path)) for path in files]], sort_keys=True)
+    states = {}
+    for row in rows:
+        clips = [state_of(located(pairs, row[name])) for name in ("target", "reference")]
+        known = json.dumps([shared, row, clips], sort_keys=True)
+        states[row["key"]] = hashlib.sha256(known.encode()).hexdigest()
+    return states
+
+
+def _is_done(key: str, folder: Path, ledger: Ledger, states: dict[str, str]) -> bool:
+    noted = ledger.find(key, states[key])
+    return noted is not None and (bool(noted) or sample_exists(folder, key))
+
+
+def _trainer(accelerator: str, devices: int, nodes: int, strategy: str, writer: WriteSamples) -> L.Trainer:
+    """Return a trainer that only predicts."""
+    warnings.filterwarnings("ignore", message=".*couldn't infer the indices.*")
+    warnings.filterwarnings("ignore", message=".*is_fully_executed.*|.*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*returned 0 length.*|.*length of IterableDataset.*")
+    return L.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[RichProgressBar(), writer],
+    )
+
+
+def _finish(rows: Sequence[Row], folder: Path, ledger: Ledger, states: dict[str, str]) -> None:
+    """Write the list of what was left out, and print the summary."""
+    rejected = [note for row in rows for note in ledger.find(row["key"], states[row["key"]]) or []]
     write_rows(folder / "rejected.jsonl", rejected)
-    Console().print(f"{len(rows) - len(rejected)} samples in {folder}, {len(rejected)} rejected")
+    print_summary(f"encode_clips: {len(rows)} pairs, {folder}", "samples", len(rows) - len(rejected), rejected)
     if len(rejected) == len(rows):
         raise ValueError(f"no pair could be encoded; {folder / 'rejected.jsonl'} has the reasons")
 

@@ -98,7 +98,7 @@ def _main_face(faces: list[Faces], paths: list[FacePath]) -> FacePath:
 
 
 def _refuse_others(faces: list[Faces], paths: list[FacePath], main: FacePath, crop: Tensor) -> None:
-    """Refuse a second face of which a quarter is inside the crop, left, top, right, bottom (4,) in the looked-at pictures."""
+    """Refuse a second face of which a quarter is inside the crop, (4,) edges in the looked-at pictures."""
     main_area = float(areas(_boxes(faces, main)).mean())
     for other in paths:
         boxes = _boxes(faces, other)

@@ -39,19 +39,23 @@ class Ledger:
 
 
 @contextmanager
-def opened_ledger(output: Path, verb: str, settings: Mapping[str, Any]) -> Iterator[Ledger]:
+def opened_ledger(output: Path, verb: str, settings: Mapping[str, Any], *, rank: int = 0) -> Iterator[Ledger]:
     """Open the notes of a verb; no second run can write to the output meanwhile.
 
     Args:
         output: the folder that the verb writes to.
         verb: its name.
         settings: what its results depend on.
+        rank: of this process among those that write together; the first one locks the folder for all.
 
     Raises:
         ValueError: when the output was begun with other settings, or another run is writing to it.
     """
     folder = output / f".{verb}"
     folder.mkdir(parents=True, exist_ok=True)
+    if rank:
+        yield Ledger(folder)
+        return
     with open(folder / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
