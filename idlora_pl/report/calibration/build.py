@@ -50,6 +50,7 @@ class Calibration:
         n_elsewhere: Clips of other splits, which are not compared.
         columns: Each published column with its candidates.
         verdicts: One for each choice about these columns.
+        silent: Rows of the scores, no published methods, that have no number at all, and why.
         remark: What to say where a score is missing.
     """
 
@@ -60,6 +61,7 @@ class Calibration:
     n_elsewhere: int
     columns: tuple[tuple[Column, tuple[Measured, ...]], ...]
     verdicts: tuple[Verdict, ...]
+    silent: Mapping[str, str]
     remark: str = ""
 
 
@@ -96,7 +98,18 @@ def calibrate(
         names = {one.candidate.score for one in measured}
         verdicts += [verdict(choice, evidence) for choice in CHOICES if choice.families[0][0] in names]
     n_all, n_kept = len({row.key for row in scores}), len({row.key for row in kept})
-    return Calibration(published, where, split, n_kept, n_all - n_kept, tuple(columns), tuple(verdicts))
+    silent = _silent(kept, published)
+    return Calibration(published, where, split, n_kept, n_all - n_kept, tuple(columns), tuple(verdicts), silent)
+
+
+def _silent(scores: Sequence[ScoreRow], published: Published) -> dict[str, str]:
+    """Return the rows that are no methods and have no number at all, with their reasons."""
+    methods, said = {one.name for one in published.methods}, {}
+    for name in row_names(scores):
+        rows = [row for row in scores if row.row == name]
+        if name not in methods and all(value is None for row in rows for value in row.scores.values()):
+            said[name] = " and ".join(sorted({why for row in rows for why in row.reasons.values()})) or "not scored"
+    return said
 
 
 def _evidence(
@@ -126,7 +139,8 @@ def _measured(scores: Sequence[ScoreRow], candidate: Candidate, evidence: Eviden
         return Measured(candidate, None, evidence.absent[name])
     grid = evidence.grids[name]
     methods = {one.name for one in published.methods}
-    bounds = {row: _level(scores, row, grid) for row in row_names(scores) if row not in methods}
+    others = [row for row in row_names(scores) if row not in methods | _silent(scores, published).keys()]
+    bounds = {row: _level(scores, row, grid) for row in others}
     fit = fit_of(grid, evidence.column, evidence.quoted, is_stand_in=candidate.is_stand_in)
     return Measured(candidate, fit, "", grid.is_verified, grid.left_out, grid.without, bounds)
 

@@ -24,7 +24,8 @@ def notes(found: Calibration) -> list[str]:
 def _clips(found: Calibration) -> list[str]:
     of = f" of split {found.split}" if found.split else ""
     elsewhere = f"; {found.n_elsewhere} of other splits are left out" if found.n_elsewhere else ""
-    return [f"{found.n_clips} clips{of} in {found.scores}{elsewhere}."]
+    clips = "1 clip" if found.n_clips == 1 else f"{found.n_clips} clips"
+    return [f"{clips}{of} in {found.scores}{elsewhere}."]
 
 
 def _methods(found: Calibration) -> list[str]:
@@ -32,10 +33,10 @@ def _methods(found: Calibration) -> list[str]:
     said = [f"Methods: {pairs}."]
     if found.published.nameless:
         said.append(
-            f"Not compared, because {found.published.path} names no method for them: "
+            f"Not compared, because {found.published.path} names no method for them (--method ROW=LABEL does): "
             f"{', '.join(found.published.nameless)}."
         )
-    return said
+    return said + [f"No number of the row {row}: {why}." for row, why in found.silent.items()]
 
 
 def _left_out(found: Calibration) -> list[str]:
