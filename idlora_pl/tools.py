@@ -12,6 +12,7 @@ from idlora_pl.adapter_tool import adapter
 from idlora_pl.data.manifest_tool import manifest
 from idlora_pl.parity.command import main as parity
 from idlora_pl.report import COLUMNS, Column, read_table, to_rich, write_report
+from idlora_pl.report.calibration.tool import calibrate
 from idlora_pl.report.page.folder import write_page
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.tool import doctor
@@ -58,6 +59,7 @@ def known_columns() -> dict[str, Column]:
 
 TOOLS: dict[str, Callable[[list[str]], None]] = {
     "adapter": adapter,
+    "calibrate": calibrate,
     "doctor": doctor,
     "manifest": manifest,
     "parity": parity,

@@ -101,7 +101,7 @@ def _check_same_clips(by_row: Mapping[str, Sequence[ScoreRow]]) -> None:
             )
 
 
-def _clip_values(scores: Sequence[ScoreRow], metric: str) -> dict[str, float | None]:
+def clip_values(scores: Sequence[ScoreRow], metric: str) -> dict[str, float | None]:
     """Return the value of each clip, averaged over its seeds; None where no seed was scored."""
     values: dict[str, list[float]] = {score.key: [] for score in scores}
     for score in scores:
@@ -114,7 +114,7 @@ def _interval(row: Row, metric: str, scores: Sequence[ScoreRow], missing: float 
     if row.quoted is not None:
         return Interval(row.quoted.get(metric), None, None, 0, 0)
     speakers = {score.key: score.speaker for score in scores}
-    values = {key: missing if value is None else value for key, value in _clip_values(scores, metric).items()}
+    values = {key: missing if value is None else value for key, value in clip_values(scores, metric).items()}
     return clustered_interval(list(values.values()), [speakers[key] for key in values])
 
 
@@ -122,4 +122,4 @@ def _difference(a: Sequence[ScoreRow], b: Sequence[ScoreRow], metric: str) -> Pa
     if not a or not b:
         return PairedDifference(None, None, None, None, 0)
     speakers = {score.key: score.speaker for score in a}
-    return paired_difference(_clip_values(a, metric), _clip_values(b, metric), speakers)
+    return paired_difference(clip_values(a, metric), clip_values(b, metric), speakers)

@@ -14,9 +14,9 @@ from idlora_pl.report.build import build_table
 from idlora_pl.report.scores import PATHS, ScoreRow, metric_names, read_scores, row_names
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 
-_TABLE_KEYS = {"caption", "columns", "rows", "paired", "command"}
+_TABLE_KEYS = {"caption", "columns", "rows", "paired", "command", "split"}
 _COLUMN_KEYS = {"title", "better", "digits", "worst"}
-_ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command", "against"}
+_ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command", "against", "method"}
 
 
 def read_table(
@@ -70,9 +70,28 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
     a run lie in ``runs_dir/<run>`` or ``runs_dir/<run>-<8 hex>``; ``sampling`` names the row of its
     ``scores.jsonl``, and may be left out where the file holds one row, or one of the run's own name.
     ``command``, of a row or of the whole table, is printed for rows whose run is missing; ``{run}`` in it stands
-    for the run's name. ``against`` of a row names the quoted row that it should reproduce.
+    for the run's name. ``against`` of a row names the quoted row that it should reproduce. ``split`` of the table and
+    ``method`` of a quoted row say which clips the published numbers are of, for `idlora calibrate`.
     """
     path = Path(path)
+    content, columns = declared(path)
+    rows: list[Row] = []
+    scores: list[ScoreRow] = []
+    for number, entry in enumerate(content["rows"]):
+        options = {"command": content.get("command", "")} | entry
+        row, found = _row(options, columns, Path(runs_dir), f"{path}, rows[{number}]")
+        rows.append(row)
+        scores += found
+    paired = [(a, b) for a, b in content.get("paired", [])]
+    return build_table(scores, rows, columns, paired, caption=content.get("caption", "")), scores
+
+
+def declared(path: Path) -> tuple[dict[str, Any], list[Column]]:
+    """Return the keys of a table yaml, all of them known, and its columns.
+
+    Raises:
+        ValueError: The file is no table yaml, or a method is no text or stands at two rows.
+    """
     content = _mapping(_load(path), _TABLE_KEYS, {"columns", "rows"}, str(path))
     columns = [
         Column(
@@ -81,16 +100,14 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
         )
         for metric, options in content["columns"].items()
     ]
-    rows: list[Row] = []
-    scores: list[ScoreRow] = []
+    owner: dict[str, int] = {}
     for number, entry in enumerate(content["rows"]):
-        where = f"{path}, rows[{number}]"
-        options = {"command": content.get("command", "")} | _mapping(entry, _ROW_KEYS, {"label"}, where)
-        row, found = _row(options, columns, Path(runs_dir), where)
-        rows.append(row)
-        scores += found
-    paired = [(a, b) for a, b in content.get("paired", [])]
-    return build_table(scores, rows, columns, paired, caption=content.get("caption", "")), scores
+        method = _mapping(entry, _ROW_KEYS, {"label"}, f"{path}, rows[{number}]").get("method")
+        if method is not None and not (isinstance(method, str) and method):
+            raise ValueError(f"{path}, rows[{number}]: method must be the name of a row of scores; got {method!r}")
+        if method is not None and owner.setdefault(method, number) != number:
+            raise ValueError(f"{path}, rows[{number}]: method '{method}' is that of rows[{owner[method]}]; correct one")
+    return content, columns
 
 
 def _load(path: Path) -> object:
@@ -108,9 +125,9 @@ def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, wher
     if ("quoted" in options) == (run is not None):
         raise ValueError(f"{where}: give either run or quoted")
     if run is None:
-        if unknown := options["quoted"].keys() - {column.metric for column in columns}:
-            raise ValueError(f"{where}: quoted names '{min(unknown)}', which is no column of this table")
-        return Row(label, quoted=options["quoted"], source=options.get("source", "")), []
+        return quoted_row(options, columns, where), []
+    if "method" in options:
+        raise ValueError(f"{where}: method '{options['method']}' belongs to a quoted row; remove it, or give quoted")
     row = Row(label, command=options["command"].replace("{run}", str(run)), against=options.get("against", ""))
     folder = _run_folder(run, runs_dir, where)
     if folder is None or not (folder / "scores.jsonl").is_file():
@@ -122,6 +139,14 @@ def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, wher
         raise ValueError(f"{where}: {folder} holds the rows {', '.join(names)}; name one with sampling")
     chosen = [replace(score, row=label) for score in scores if score.row == wanted]
     return row, located(chosen, folder)
+
+
+def quoted_row(options: Mapping[str, Any], columns: list[Column], where: str) -> Row:
+    """Return a row of published numbers."""
+    if unknown := options["quoted"].keys() - {column.metric for column in columns}:
+        raise ValueError(f"{where}: quoted names '{min(unknown)}', which is no column of this table")
+    source, method = options.get("source", ""), options.get("method", "")
+    return Row(options["label"], quoted=options["quoted"], source=source, method=method)
 
 
 def _run_folder(run: str, runs_dir: Path, where: str) -> Path | None:

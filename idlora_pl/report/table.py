@@ -63,6 +63,7 @@ class Row:
         source: Where the quoted values stand.
         command: What makes the row, printed when its scores are missing.
         against: Label of the quoted row that this row should reproduce.
+        method: Of quoted rows, the row of ``scores.jsonl`` that holds the method's own clips.
     """
 
     label: str
@@ -70,6 +71,7 @@ class Row:
     source: str = ""
     command: str = ""
     against: str = ""
+    method: str = ""
 
 
 @dataclass(frozen=True)

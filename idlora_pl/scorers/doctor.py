@@ -12,6 +12,9 @@ from idlora_pl.scorers.verified import VerifiedFile
 Weights = Literal["ok", "missing", "other hash", "shipped"]
 State = Literal["passed", "failed", "not run", "none"]
 
+CHECK = "idlora doctor --check"
+"""What measures an anchor that is not quick."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -93,7 +96,7 @@ def _finding(card: Card, weights: Path, inputs: Path | None, proofs: VerifiedFil
 def _waiting(anchor: Anchor, absent: Sequence[str], inputs: Path | None) -> tuple[str, tuple[str, ...]]:
     if absent:
         return f"input {absent[0]} is missing", (_inputs_command(anchor, inputs),)
-    return "takes a while", ("idlora doctor --check",)
+    return "takes a while", (CHECK,)
 
 
 def _inputs_command(anchor: Anchor, inputs: Path | None) -> str:
