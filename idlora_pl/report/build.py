@@ -46,7 +46,12 @@ def build_table(
     by_row = {label: [score for score in scores if score.row == label] for label in labels}
     _check_same_clips(by_row)
     cells = [
-        Cell(row.label, column.metric, _interval(row, column.metric, by_row[row.label]))
+        Cell(
+            row.label,
+            column.metric,
+            _interval(row, column.metric, by_row[row.label]),
+            _are_verified(by_row[row.label], column.metric),
+        )
         for row in listed
         for column in chosen
     ]
@@ -66,7 +71,7 @@ def _penalised(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterat
             found = table.cell(row.label, column.metric)
             if column.worst is not None and found.n_scored < found.n_total:
                 interval = _interval(row, column.metric, by_row[row.label], missing=column.worst)
-                yield Cell(row.label, column.metric, interval)
+                yield Cell(row.label, column.metric, interval, table.is_verified(row.label, column.metric))
 
 
 def _reproductions(table: Table) -> Iterator[Reproduction]:
@@ -116,6 +121,11 @@ def _interval(row: Row, metric: str, scores: Sequence[ScoreRow], missing: float 
     speakers = {score.key: score.speaker for score in scores}
     values = {key: missing if value is None else value for key, value in clip_values(scores, metric).items()}
     return clustered_interval(list(values.values()), [speakers[key] for key in values])
+
+
+def _are_verified(scores: Sequence[ScoreRow], metric: str) -> bool:
+    """Say whether every value of a metric comes from a scorer whose anchor had passed; so does none at all."""
+    return all(score.is_verified(metric) for score in scores if score.scores.get(metric) is not None)
 
 
 def _difference(a: Sequence[ScoreRow], b: Sequence[ScoreRow], metric: str) -> PairedDifference:

@@ -6,6 +6,7 @@ from rich.text import Text
 from idlora_pl.report.table import Column, Row, Table
 
 DASH = "–"
+UNVERIFIED = "unverified"
 
 
 def number(value: float | None, digits: int, *, sign: bool = False) -> str:
@@ -40,7 +41,12 @@ def cell_text(table: Table, row: Row, column: Column) -> str:
     text = f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
     if found.n_scored < found.n_total:
         text += f" ({found.n_scored}/{found.n_total})"
-    return text
+    return text + doubt(table, column.metric, row.label)
+
+
+def doubt(table: Table, metric: str, *rows: str) -> str:
+    """Return what stands behind a number of these rows: nothing, or that a scorer had not proved itself."""
+    return "" if all(table.is_verified(row, metric) for row in rows) else f" {UNVERIFIED}"
 
 
 def count_text(table: Table, row: Row) -> str:
@@ -61,7 +67,9 @@ def comparison_lines(table: Table) -> list[tuple[str, str, str, str, str]]:
     for one in table.comparisons:
         found, n_digits = one.difference, digits[one.metric]
         ends = interval(found.ci_low, found.ci_high, n_digits, sign=True)
-        difference = f"{number(found.diff, n_digits, sign=True)} {ends}".strip()
+        difference = f"{number(found.diff, n_digits, sign=True)} {ends}".strip() + doubt(
+            table, one.metric, one.a, one.b
+        )
         lines.append((f"{one.a} - {one.b}", headings[one.metric], difference, p_value(found.p), str(found.n)))
     return lines
 
@@ -73,6 +81,7 @@ def reproduction_lines(table: Table) -> list[tuple[str, str, str, str, str, str]
     for one in (found for found in table.reproductions if found.ours.mean is not None):
         digits = columns[one.metric].digits
         ours = f"{number(one.ours.mean, digits)} {interval(one.ours.ci_low, one.ours.ci_high, digits)}".strip()
+        ours += doubt(table, one.metric, one.row)
         covered = {True: "yes", False: "no", None: DASH}[one.covered]
         difference = number(one.difference, digits, sign=True)
         heading = columns[one.metric].heading
@@ -89,7 +98,10 @@ def penalty_lines(table: Table) -> list[str]:
         mean = f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
         plain = table.cell(cell.row, cell.metric)
         n_failed = plain.n_total - plain.n_scored
-        said.append(f"{cell.row}, {column.title}: {mean} with {n_failed} failures counted as {column.worst:g}")
+        said.append(
+            f"{cell.row}, {column.title}: {mean} with {n_failed} failures counted as {column.worst:g}"
+            + doubt(table, cell.metric, cell.row)
+        )
     return said
 
 
@@ -101,6 +113,11 @@ def notes(table: Table) -> list[str]:
         "Paired: a - b on the same clips, p from sign flips over speakers."
     ]
     said += penalty_lines(table)
+    if not all(cell.verified for cell in table.cells):
+        said.append(
+            f"{UNVERIFIED.capitalize()}: the anchor of the scorer had not passed on the machine that scored; "
+            "`idlora doctor` says why, and `idlora score --again all` scores anew."
+        )
     if reproduction_lines(table):
         said.append("Covered: our 95 % interval contains the published value.")
     said += [

@@ -76,11 +76,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the table."""
+    """One number of the table.
+
+    Attributes:
+        row: Label of its row.
+        metric: Its column.
+        interval: The number.
+        verified: Whether the anchor of the scorer behind it had passed, for every clip, on the machine that scored;
+            true for quoted numbers, which no scorer of ours made.
+    """
 
     row: str
     metric: str
     interval: Interval
+    verified: bool = True
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,14 @@ class Table:
 
     def cell(self, row: str, metric: str) -> Interval:
         """Return the number of one row and metric."""
-        return next(cell.interval for cell in self.cells if (cell.row, cell.metric) == (row, metric))
+        return self._cell(row, metric).interval
+
+    def is_verified(self, row: str, metric: str) -> bool:
+        """Say whether the number of one row and metric comes from scorers that had proved themselves."""
+        return self._cell(row, metric).verified
+
+    def _cell(self, row: str, metric: str) -> Cell:
+        return next(cell for cell in self.cells if (cell.row, cell.metric) == (row, metric))
 
     def is_missing(self, row: Row) -> bool:
         """Tell whether a row has neither scores nor quoted values."""
@@ -174,7 +190,7 @@ class Table:
 
 
 def _flat(cell: Cell) -> dict[str, str | float | int | None]:
-    return {"row": cell.row, "metric": cell.metric, **asdict(cell.interval)}
+    return {"row": cell.row, "metric": cell.metric, **asdict(cell.interval), "verified": cell.verified}
 
 
 def _reproduced(one: Reproduction) -> dict[str, str | float | int | None]:

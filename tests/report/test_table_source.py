@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from idlora_pl.report import ScoreRow, append_scores, read_table, table_from_yaml, to_markdown
+from idlora_pl.report.row import ScorerFacts
 from idlora_pl.report.write import write_report
 
 FROZEN = """\
@@ -40,6 +41,7 @@ def write_runs(folder: Path) -> Path:
         ScoreRow(
             key, row, key[0], 0, {"spk_sim": similarity, "wer": wer},
             {"wer": "silent"} if wer is None else {}, {"clip": f"clips/{row}/{key}.mp4"},
+            {"both": ScorerFacts(("spk_sim", "wer"), "none", True)},
         )
         for row, clips in numbers.items()
         for key, similarity, wer in clips
