@@ -26,8 +26,16 @@ def table(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="idlora table", description=table.__doc__)
     parser.add_argument("file", type=Path, help="scores.jsonl or experiments/tables/<name>.yaml")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs that a yaml names")
-    parser.add_argument("--output", type=Path, help="folder for table.md, table.json, figure.png and index.html")
+    parser.add_argument("--output", type=Path, help="folder for table.md, .json, .tex, .csv, figure.png and index.html")
     parser.add_argument("--html", type=Path, help="folder for a page with copies of all clips, to move and to share")
+    parser.add_argument(
+        "--paired",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("A", "B"),
+        help="compare rows of a scores.jsonl, A - B",
+    )
     options = parser.parse_args(arguments)
     if is_published_study(options.file):
         if options.html is not None:
@@ -41,9 +49,11 @@ def table(arguments: list[str]) -> None:
         )
         return
     known = known_columns()
-    found, scores = read_table(options.file, runs_dir=options.runs, known=known)
-    for part in to_rich(found):
-        Console().print(part)
+    paired = [(a, b) for a, b in options.paired]
+    found, scores = read_table(options.file, runs_dir=options.runs, known=known, paired=paired)
+    console = Console()
+    for part in to_rich(found, console.width):
+        console.print(part)
     if options.output is not None:
         for path in write_report(found, scores, options.output, known=known):
             Console().print(f"wrote {path}")

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,14 +21,19 @@ _ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command", "against
 
 
 def read_table(
-    path: Path | str, *, runs_dir: Path | str = "runs", known: Mapping[str, Column] = COLUMNS
+    path: Path | str,
+    *,
+    runs_dir: Path | str = "runs",
+    known: Mapping[str, Column] = COLUMNS,
+    paired: Sequence[tuple[str, str]] = (),
 ) -> tuple[Table, list[ScoreRow]]:
     """Read the table of a ``scores.jsonl`` or of a table yaml.
 
     Args:
         path: The file.
         runs_dir: Folder of the runs that a yaml names.
-        known: Columns that the table of a ``scores.jsonl`` without any of ``COLUMNS`` may have.
+        known: Columns that the table of a ``scores.jsonl`` may have beside ``COLUMNS``.
+        paired: Pairs of rows of a ``scores.jsonl`` to compare; a yaml names its own.
 
     Returns:
         The table and the scores it was made from; paths in their notes are relative to the current folder.
@@ -38,28 +44,52 @@ def read_table(
     path = Path(path)
     if path.is_dir() or path.suffix not in (".jsonl", ".yaml", ".yml"):
         raise ValueError(f"{path} is not a table; give a scores.jsonl or a yaml of experiments/tables")
-    return table_from_scores(path, known) if path.suffix == ".jsonl" else table_from_yaml(path, runs_dir)
+    if path.suffix == ".jsonl":
+        return table_from_scores(path, known, paired)
+    if paired:
+        raise ValueError(
+            f"{path} names the rows that it compares; put {paired[0][0]}, {paired[0][1]} under its key paired"
+        )
+    return table_from_yaml(path, runs_dir)
 
 
-def table_from_scores(path: Path | str, known: Mapping[str, Column] = COLUMNS) -> tuple[Table, list[ScoreRow]]:
-    """Make a table of all rows and all metrics of ``COLUMNS`` in a ``scores.jsonl``; without any, of all known ones.
+def table_from_scores(
+    path: Path | str, known: Mapping[str, Column] = COLUMNS, paired: Sequence[tuple[str, str]] = ()
+) -> tuple[Table, list[ScoreRow]]:
+    """Make a table of all rows and all known scores of a ``scores.jsonl``, those of ``COLUMNS`` first.
 
-    Each row is compared with the one before it. A ``table.json`` beside the file gives the seconds.
+    A score that no clip has is no column; a sentence under the table says so. Without `paired`, each row is compared
+    with the one before it. A ``table.json`` beside the file gives the seconds.
     """
     path = Path(path)
     scores = read_scores(path)
     names = row_names(scores)
     held = metric_names(scores)
-    columns = [COLUMNS[name] for name in COLUMNS if name in held] or [known[name] for name in held if name in known]
+    known = {**COLUMNS, **known}
+    empty = {name for name in held if all(score.scores.get(name) is None for score in scores)}
+    columns = [known[name] for name in sorted(held, key=lambda name: name not in COLUMNS) if name in known]
+    if len(empty & set(held)) < len(held):
+        columns = [column for column in columns if column.metric not in empty]
     if not columns:
         raise ValueError(
             f"{path} holds {', '.join(held) or 'none'}, none of {', '.join(known)}; name the columns in a table yaml"
         )
     beside = path.with_name("table.json")
     seconds = json.loads(beside.read_text())["seconds"] if beside.is_file() else {}
-    paired = [(after, before) for before, after in pairwise(names)]
-    table = build_table(scores, names, columns, paired, seconds=seconds, caption=str(path.parent))
-    return table, located(scores, path.parent)
+    pairs = list(paired) or [(after, before) for before, after in pairwise(names)]
+    table = build_table(scores, names, columns, pairs, seconds=seconds, caption=str(path.parent))
+    said = [_no_value(known[name], scores) for name in held if name in empty and name in known]
+    unknown = [
+        f"{name}: not in the table, because no scorer is known that gives it" for name in held if name not in known
+    ]
+    return replace(table, findings=(*table.findings, *said, *unknown)), located(scores, path.parent)
+
+
+def _no_value(column: Column, scores: Sequence[ScoreRow]) -> str:
+    """Say why a score has no column."""
+    reasons = Counter(score.reasons[column.metric] for score in scores if column.metric in score.reasons)
+    counted = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
+    return f"{column.title} ({column.metric}): no clip has a value ({counted})"
 
 
 def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:

@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
-from idlora_pl.stats import Interval, PairedDifference
+from idlora_pl.report.cells import Cell, Comparison, Penalised, Reproduction
+from idlora_pl.stats import Interval
 
 Direction = Literal["higher", "lower", "near zero"]
 _ARROWS = {"higher": "↑", "lower": "↓", "near zero": "→0"}
@@ -75,65 +76,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One number of the table.
-
-    Attributes:
-        row: Label of its row.
-        metric: Its column.
-        interval: The number.
-        verified: Whether the anchor of the scorer behind it had passed, for every clip, on the machine that scored;
-            true for quoted numbers, which no scorer of ours made.
-    """
-
-    row: str
-    metric: str
-    interval: Interval
-    verified: bool = True
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Row ``a`` minus row ``b`` on the same clips."""
-
-    a: str
-    b: str
-    metric: str
-    difference: PairedDifference
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """One of our numbers beside the published one.
-
-    Attributes:
-        row: Our row.
-        against: The quoted row.
-        metric: The column.
-        ours: Our mean with its interval.
-        published: The quoted value.
-    """
-
-    row: str
-    against: str
-    metric: str
-    ours: Interval
-    published: float
-
-    @property
-    def difference(self) -> float | None:
-        """Ours minus published."""
-        return None if self.ours.mean is None else self.ours.mean - self.published
-
-    @property
-    def covered(self) -> bool | None:
-        """Whether our interval covers the published value; None without an interval."""
-        if self.ours.ci_low is None or self.ours.ci_high is None:
-            return None
-        return self.ours.ci_low <= self.published <= self.ours.ci_high
-
-
-@dataclass(frozen=True)
 class Table:
     """A table that can be printed, drawn and written.
 
@@ -142,7 +84,7 @@ class Table:
         rows: Rows, in order.
         cells: One per row and metric.
         comparisons: Paired differences.
-        penalised: Means that count failures as the column's worst value; only of cells with failures.
+        penalised: Means in which failures count as the column's worst value; only where there are failures.
         reproductions: Our numbers beside published ones.
         seconds: Wall time by phase of the run.
         caption: One line above the table.
@@ -153,7 +95,7 @@ class Table:
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
     comparisons: tuple[Comparison, ...] = ()
-    penalised: tuple[Cell, ...] = ()
+    penalised: tuple[Penalised, ...] = ()
     reproductions: tuple[Reproduction, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     caption: str = ""
@@ -178,7 +120,10 @@ class Table:
         """Return the content of ``table.json``: ``rows``, ``paired``, ``seconds``, and the other parts if any."""
         more: JSONTable = {"findings": list(self.findings)} if self.findings else {}
         if self.penalised:
-            more["penalised"] = [_flat(cell) for cell in self.penalised]
+            more["penalised"] = [
+                {"row": one.row, "metric": one.metric, **asdict(one.interval), "n_failed": one.n_failed}
+                for one in self.penalised
+            ]
         if self.reproductions:
             more["reproductions"] = [_reproduced(one) for one in self.reproductions]
         return {
