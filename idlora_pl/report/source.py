@@ -1,18 +1,16 @@
 """Where a table comes from: a ``scores.jsonl``, or a yaml file that names runs and quoted rows."""
 
-import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from idlora_pl.report.build import build_table
-from idlora_pl.report.scores import PATHS, ScoreRow, metric_names, read_scores, row_names
+from idlora_pl.report.scores import ScoreRow, located, read_scores, row_names
+from idlora_pl.report.scores_table import table_from_scores
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 
 _TABLE_KEYS = {"caption", "columns", "rows", "paired", "command", "split"}
@@ -51,45 +49,6 @@ def read_table(
             f"{path} names the rows that it compares; put {paired[0][0]}, {paired[0][1]} under its key paired"
         )
     return table_from_yaml(path, runs_dir)
-
-
-def table_from_scores(
-    path: Path | str, known: Mapping[str, Column] = COLUMNS, paired: Sequence[tuple[str, str]] = ()
-) -> tuple[Table, list[ScoreRow]]:
-    """Make a table of all rows and all known scores of a ``scores.jsonl``, those of ``COLUMNS`` first.
-
-    A score that no clip has is no column; a sentence under the table says so. Without `paired`, each row is compared
-    with the one before it. A ``table.json`` beside the file gives the seconds.
-    """
-    path = Path(path)
-    scores = read_scores(path)
-    names = row_names(scores)
-    held = metric_names(scores)
-    known = {**COLUMNS, **known}
-    empty = {name for name in held if all(score.scores.get(name) is None for score in scores)}
-    columns = [known[name] for name in sorted(held, key=lambda name: name not in COLUMNS) if name in known]
-    if len(empty & set(held)) < len(held):
-        columns = [column for column in columns if column.metric not in empty]
-    if not columns:
-        raise ValueError(
-            f"{path} holds {', '.join(held) or 'none'}, none of {', '.join(known)}; name the columns in a table yaml"
-        )
-    beside = path.with_name("table.json")
-    seconds = json.loads(beside.read_text())["seconds"] if beside.is_file() else {}
-    pairs = list(paired) or [(after, before) for before, after in pairwise(names)]
-    table = build_table(scores, names, columns, pairs, seconds=seconds, caption=str(path.parent))
-    said = [_no_value(known[name], scores) for name in held if name in empty and name in known]
-    unknown = [
-        f"{name}: not in the table, because no scorer is known that gives it" for name in held if name not in known
-    ]
-    return replace(table, findings=(*table.findings, *said, *unknown)), located(scores, path.parent)
-
-
-def _no_value(column: Column, scores: Sequence[ScoreRow]) -> str:
-    """Say why a score has no column."""
-    reasons = Counter(score.reasons[column.metric] for score in scores if column.metric in score.reasons)
-    counted = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
-    return f"{column.title} ({column.metric}): no clip has a value ({counted})"
 
 
 def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:
@@ -187,14 +146,6 @@ def _run_folder(run: str, runs_dir: Path, where: str) -> Path | None:
     if len(found) > 1:
         raise ValueError(f"{where}: run '{run}' could be {', '.join(p.name for p in found)}; write one of them")
     return found[0] if found else None
-
-
-def located(scores: list[ScoreRow], folder: Path) -> list[ScoreRow]:
-    """Make the clip paths of scores relative to the current folder instead of to their file."""
-    return [
-        replace(score, notes={k: str(folder / v) if k in PATHS else v for k, v in score.notes.items()})
-        for score in scores
-    ]
 
 
 def _mapping(value: object, allowed: set[str], needed: set[str], where: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ FROZEN = """\
 
 - Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. \
 Paired: a - b on the same clips, p from sign flips over speakers.
+- Intervals over so few speakers (2) are too narrow; read them as a spread, not as a bound.
 - shared: not measured
 - Kling 2.6 Pro: quoted from ID-LoRA README
 """
