@@ -44,6 +44,8 @@ def table(arguments: list[str]) -> None:
             [
                 "analyse",
                 str(options.file),
+                "--runs",
+                str(options.runs),
                 *(["--output", str(options.output / "table.json")] if options.output else []),
             ]
         )
