@@ -20,6 +20,8 @@ help:
 .venv/installed: constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# tests compare with it; its opencv-python would overwrite the opencv that mediapipe brings
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps insightface
 	touch $@
 
 install: .venv/installed
