@@ -20,6 +20,8 @@ help:
 .venv/installed: constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# tests compare with it; its opencv-python would overwrite the opencv that mediapipe brings
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps insightface
 	touch $@
 
 install: .venv/installed
@@ -40,7 +42,7 @@ lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: install
-	$(BIN)/mypy idlora_pl data_tools experiments/demo.py
+	$(BIN)/mypy idlora_pl data_tools experiments/demo.py experiments/calibrate.py
 
 smoke: install
 	rm -rf runs/smoke

@@ -218,7 +218,7 @@ def report(output: Path, size: Size, seconds: dict[str, float]) -> None:
     table = with_findings(table, CLAIMS)
     rows = located(scores, output)
     console = Console()
-    for part in to_rich(table):
+    for part in to_rich(table, console.width):
         console.print(part)
     for path in write_report(table, rows, output):
         console.print(f"wrote {path}")

@@ -12,6 +12,7 @@ from idlora_pl.adapter_tool import adapter
 from idlora_pl.data.manifest_tool import manifest
 from idlora_pl.parity.command import main as parity
 from idlora_pl.report import COLUMNS, Column, read_table, to_rich, write_report
+from idlora_pl.report.calibration.tool import calibrate
 from idlora_pl.report.page.folder import write_page
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.tool import doctor
@@ -25,8 +26,16 @@ def table(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="idlora table", description=table.__doc__)
     parser.add_argument("file", type=Path, help="scores.jsonl or experiments/tables/<name>.yaml")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs that a yaml names")
-    parser.add_argument("--output", type=Path, help="folder for table.md, table.json, figure.png and index.html")
+    parser.add_argument("--output", type=Path, help="folder for table.md, .json, .tex, .csv, figure.png and index.html")
     parser.add_argument("--html", type=Path, help="folder for a page with copies of all clips, to move and to share")
+    parser.add_argument(
+        "--paired",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("A", "B"),
+        help="compare rows of a scores.jsonl, A - B",
+    )
     options = parser.parse_args(arguments)
     if is_published_study(options.file):
         if options.html is not None:
@@ -35,14 +44,18 @@ def table(arguments: list[str]) -> None:
             [
                 "analyse",
                 str(options.file),
+                "--runs",
+                str(options.runs),
                 *(["--output", str(options.output / "table.json")] if options.output else []),
             ]
         )
         return
     known = known_columns()
-    found, scores = read_table(options.file, runs_dir=options.runs, known=known)
-    for part in to_rich(found):
-        Console().print(part)
+    paired = [(a, b) for a, b in options.paired]
+    found, scores = read_table(options.file, runs_dir=options.runs, known=known, paired=paired)
+    console = Console()
+    for part in to_rich(found, console.width):
+        console.print(part)
     if options.output is not None:
         for path in write_report(found, scores, options.output, known=known):
             Console().print(f"wrote {path}")
@@ -58,6 +71,7 @@ def known_columns() -> dict[str, Column]:
 
 TOOLS: dict[str, Callable[[list[str]], None]] = {
     "adapter": adapter,
+    "calibrate": calibrate,
     "doctor": doctor,
     "manifest": manifest,
     "parity": parity,

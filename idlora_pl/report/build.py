@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
+from idlora_pl.report.cells import Cell, Comparison, Penalised, Reproduction
+from idlora_pl.report.reasons import is_failure
 from idlora_pl.report.scores import ScoreRow, metric_names
-from idlora_pl.report.table import COLUMNS, Cell, Column, Comparison, Reproduction, Row, Table
+from idlora_pl.report.table import COLUMNS, Column, Row, Table
 from idlora_pl.stats import Interval, PairedDifference, clustered_interval, paired_difference
 
 
@@ -46,7 +48,14 @@ def build_table(
     by_row = {label: [score for score in scores if score.row == label] for label in labels}
     _check_same_clips(by_row)
     cells = [
-        Cell(row.label, column.metric, _interval(row, column.metric, by_row[row.label]))
+        Cell(
+            row.label,
+            column.metric,
+            _interval(row, column.metric, by_row[row.label]),
+            _are_verified(by_row[row.label], column.metric),
+            _n_left_out(by_row[row.label], column.metric),
+            len({score.speaker for score in by_row[row.label] if score.scores.get(column.metric) is not None}),
+        )
         for row in listed
         for column in chosen
     ]
@@ -59,14 +68,15 @@ def build_table(
     return replace(table, penalised=tuple(_penalised(table, by_row)), reproductions=tuple(_reproductions(table)))
 
 
-def _penalised(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[Cell]:
+def _penalised(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[Penalised]:
     """Give the means that count failures, where there are failures and the column has a worst value."""
     for column in table.columns:
         for row in table.rows:
-            found = table.cell(row.label, column.metric)
-            if column.worst is not None and found.n_scored < found.n_total:
-                interval = _interval(row, column.metric, by_row[row.label], missing=column.worst)
-                yield Cell(row.label, column.metric, interval)
+            scores = by_row[row.label]
+            n_failed = sum(_has_failed(score, column.metric) for score in scores)
+            if column.worst is not None and n_failed:
+                interval = _interval(row, column.metric, scores, missing=column.worst)
+                yield Penalised(row.label, column.metric, interval, n_failed)
 
 
 def _reproductions(table: Table) -> Iterator[Reproduction]:
@@ -101,11 +111,17 @@ def _check_same_clips(by_row: Mapping[str, Sequence[ScoreRow]]) -> None:
             )
 
 
-def _clip_values(scores: Sequence[ScoreRow], metric: str) -> dict[str, float | None]:
-    """Return the value of each clip, averaged over its seeds; None where no seed was scored."""
+def clip_values(scores: Sequence[ScoreRow], metric: str, failed: float | None = None) -> dict[str, float | None]:
+    """Return the value of each clip, averaged over its seeds; None where there is none.
+
+    With `failed`, that is the value of every generation that failed (see `is_failure`).
+    """
     values: dict[str, list[float]] = {score.key: [] for score in scores}
     for score in scores:
-        if (value := score.scores.get(metric)) is not None:
+        value = score.scores.get(metric)
+        if value is None and _has_failed(score, metric):
+            value = failed
+        if value is not None:
             values[score.key].append(value)
     return {key: fmean(found) if found else None for key, found in values.items()}
 
@@ -114,12 +130,27 @@ def _interval(row: Row, metric: str, scores: Sequence[ScoreRow], missing: float 
     if row.quoted is not None:
         return Interval(row.quoted.get(metric), None, None, 0, 0)
     speakers = {score.key: score.speaker for score in scores}
-    values = {key: missing if value is None else value for key, value in _clip_values(scores, metric).items()}
+    values = clip_values(scores, metric, missing)
     return clustered_interval(list(values.values()), [speakers[key] for key in values])
+
+
+def _has_failed(score: ScoreRow, metric: str) -> bool:
+    return score.scores.get(metric) is None and metric in score.reasons and is_failure(score.reasons[metric])
+
+
+def _n_left_out(scores: Sequence[ScoreRow], metric: str) -> int:
+    """Count generations without a value whose clip has one with another seed."""
+    values = clip_values(scores, metric)
+    return sum(values[score.key] is not None and score.scores.get(metric) is None for score in scores)
+
+
+def _are_verified(scores: Sequence[ScoreRow], metric: str) -> bool:
+    """Say whether every value of a metric comes from a scorer whose anchor had passed; so does none at all."""
+    return all(score.is_verified(metric) for score in scores if score.scores.get(metric) is not None)
 
 
 def _difference(a: Sequence[ScoreRow], b: Sequence[ScoreRow], metric: str) -> PairedDifference:
     if not a or not b:
         return PairedDifference(None, None, None, None, 0)
     speakers = {score.key: score.speaker for score in a}
-    return paired_difference(_clip_values(a, metric), _clip_values(b, metric), speakers)
+    return paired_difference(clip_values(a, metric), clip_values(b, metric), speakers)

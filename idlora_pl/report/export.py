@@ -3,7 +3,7 @@
 import csv
 import io
 
-from idlora_pl.report.render import interval, notes, number
+from idlora_pl.report.render import doubt, interval, notes, number
 from idlora_pl.report.table import Column, Row, Table
 
 _SPECIAL = {
@@ -62,19 +62,20 @@ def _latex_cell(table: Table, row: Row, column: Column) -> str:
         return "--"
     mean = number(found.mean, column.digits)
     ends = interval(found.ci_low, found.ci_high, column.digits)
-    shown = f"{mean} {{\\scriptsize {ends}}}" if ends else mean
+    small = f"{ends}{doubt(table, column.metric, row.label)}".strip()
+    shown = f"{mean} {{\\scriptsize {small}}}" if small else mean
     return rf"\textit{{{shown}}}" if row.quoted is not None else shown
 
 
 def to_csv(table: Table) -> str:
-    """Return one line a cell: row, metric, mean, ci_low, ci_high, n_scored, n_total, quoted; full precision."""
+    """Return one line a cell: row, metric, mean, ci_low, ci_high, n_scored, n_total, quoted, verified."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total", "quoted"])
+    writer.writerow(["row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total", "quoted", "verified"])
     quoted = {row.label: row.quoted is not None for row in table.rows}
     for cell in table.cells:
         found = cell.interval
         values = [found.mean, found.ci_low, found.ci_high]
         shown = ["" if value is None else repr(value) for value in values]
-        writer.writerow([cell.row, cell.metric, *shown, found.n_scored, found.n_total, quoted[cell.row]])
+        writer.writerow([cell.row, cell.metric, *shown, found.n_scored, found.n_total, quoted[cell.row], cell.verified])
     return text.getvalue()

@@ -1,11 +1,11 @@
-"""A table as text: Markdown, and a rich table for the screen. Missing numbers are dashes."""
-
-from rich.table import Table as RichTable
-from rich.text import Text
+"""A table as text, and as Markdown. Missing numbers are dashes."""
 
 from idlora_pl.report.table import Column, Row, Table
 
 DASH = "–"
+UNVERIFIED = "unverified"
+FEW_SPEAKERS = 6
+"""Below this many, a sign-flip test cannot come below p = 0.05, and a bootstrap sees too little of the spread."""
 
 
 def number(value: float | None, digits: int, *, sign: bool = False) -> str:
@@ -34,13 +34,23 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def cell_text(table: Table, row: Row, column: Column) -> str:
-    """Return mean, interval and, where not all clips are scored, the count of one cell."""
+def cell_parts(table: Table, row: Row, column: Column) -> list[str]:
+    """Return mean, interval, count where not all clips are scored, and the doubt of one cell, without what is empty."""
     found = table.cell(row.label, column.metric)
-    text = f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
-    if found.n_scored < found.n_total:
-        text += f" ({found.n_scored}/{found.n_total})"
-    return text
+    ends = interval(found.ci_low, found.ci_high, column.digits)
+    count = f"({found.n_scored}/{found.n_total})" if found.n_scored < found.n_total else ""
+    parts = [number(found.mean, column.digits), ends, count, doubt(table, column.metric, row.label).strip()]
+    return [part for part in parts if part]
+
+
+def cell_text(table: Table, row: Row, column: Column) -> str:
+    """Return one cell in one line."""
+    return " ".join(cell_parts(table, row, column))
+
+
+def doubt(table: Table, metric: str, *rows: str) -> str:
+    """Return what stands behind a number of these rows: nothing, or that a scorer had not proved itself."""
+    return "" if all(table.is_verified(row, metric) for row in rows) else f" {UNVERIFIED}"
 
 
 def count_text(table: Table, row: Row) -> str:
@@ -61,7 +71,9 @@ def comparison_lines(table: Table) -> list[tuple[str, str, str, str, str]]:
     for one in table.comparisons:
         found, n_digits = one.difference, digits[one.metric]
         ends = interval(found.ci_low, found.ci_high, n_digits, sign=True)
-        difference = f"{number(found.diff, n_digits, sign=True)} {ends}".strip()
+        difference = f"{number(found.diff, n_digits, sign=True)} {ends}".strip() + doubt(
+            table, one.metric, one.a, one.b
+        )
         lines.append((f"{one.a} - {one.b}", headings[one.metric], difference, p_value(found.p), str(found.n)))
     return lines
 
@@ -73,6 +85,7 @@ def reproduction_lines(table: Table) -> list[tuple[str, str, str, str, str, str]
     for one in (found for found in table.reproductions if found.ours.mean is not None):
         digits = columns[one.metric].digits
         ours = f"{number(one.ours.mean, digits)} {interval(one.ours.ci_low, one.ours.ci_high, digits)}".strip()
+        ours += doubt(table, one.metric, one.row)
         covered = {True: "yes", False: "no", None: DASH}[one.covered]
         difference = number(one.difference, digits, sign=True)
         heading = columns[one.metric].heading
@@ -85,11 +98,32 @@ def penalty_lines(table: Table) -> list[str]:
     columns = {column.metric: column for column in table.columns}
     said = []
     for cell in table.penalised:
-        column, found = columns[cell.metric], cell.interval
+        column, found, n_failed = columns[cell.metric], cell.interval, cell.n_failed
         mean = f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
-        plain = table.cell(cell.row, cell.metric)
-        n_failed = plain.n_total - plain.n_scored
-        said.append(f"{cell.row}, {column.title}: {mean} with {n_failed} failures counted as {column.worst:g}")
+        said.append(
+            f"{cell.row}, {column.title}: {mean} with {n_failed} failures counted as {column.worst:g}"
+            + doubt(table, cell.metric, cell.row)
+        )
+    return said
+
+
+def doubts(table: Table) -> list[str]:
+    """Return what a reader must know before trusting a number: few speakers, missing seeds, unproved scorers."""
+    said = [
+        f"{cell.row}, {cell.metric}: {cell.n_left_out} generations have no value, their clips have one with other seeds"
+        for cell in table.cells
+        if cell.n_left_out
+    ]
+    if few := {cell.n_speakers for cell in table.cells if 1 < cell.n_speakers < FEW_SPEAKERS}:
+        counted = f"{min(few)} to {max(few)}" if len(few) > 1 else f"{min(few)}"
+        said.append(
+            f"Intervals over so few speakers ({counted}) are too narrow; read them as a spread, not as a bound."
+        )
+    if not all(cell.verified for cell in table.cells):
+        said.append(
+            f"{UNVERIFIED.capitalize()}: the anchor of the scorer had not passed on the machine that scored; "
+            "`idlora doctor` says why, and `idlora score --again all` scores anew."
+        )
     return said
 
 
@@ -101,6 +135,7 @@ def notes(table: Table) -> list[str]:
         "Paired: a - b on the same clips, p from sign flips over speakers."
     ]
     said += penalty_lines(table)
+    said += doubts(table)
     if reproduction_lines(table):
         said.append("Covered: our 95 % interval contains the published value.")
     said += [
@@ -143,28 +178,6 @@ def to_markdown(table: Table) -> str:
         lines += ["", _line(heads), _line(["---"] * len(heads))]
         lines += [_line([_escape(text) for text in line]) for line in block]
     return "\n".join([*lines, "", *(f"- {_escape(note)}" for note in notes(table))]) + "\n"
-
-
-def to_rich(table: Table) -> list[RichTable | Text]:
-    """Return what a rich console prints: the table, the paired block and the notes."""
-    main = RichTable(title=table.caption or None)
-    main.add_column("row")
-    for column in table.columns:
-        main.add_column(column.heading, justify="right")
-    main.add_column("n", justify="right")
-    for row in table.rows:
-        cells = [Text(cell_text(table, row, column).replace(" ", "\n", 1)) for column in table.columns]
-        style = "italic" if row.quoted is not None else ""
-        main.add_row(Text(row.label), *cells, count_text(table, row), style=style)
-    shown: list[RichTable | Text] = [main]
-    for heads, lines in blocks(table):
-        block = RichTable()
-        for place, head in enumerate(heads):
-            block.add_column(head, justify="left" if place < 2 else "right")
-        for line in lines:
-            block.add_row(*(Text(text) for text in line))
-        shown.append(block)
-    return [*shown, *(Text(note, style="dim") for note in notes(table))]
 
 
 def _line(cells: list[str]) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "ScorerFacts",
     "append_scores",
     "drop_scores",
+    "located",
     "metric_names",
     "read_scores",
     "refuse_mixed_weights",
@@ -165,3 +166,11 @@ def row_names(scores: Sequence[ScoreRow]) -> list[str]:
 def metric_names(scores: Sequence[ScoreRow]) -> list[str]:
     """Return the names of the metrics in order of appearance."""
     return list(dict.fromkeys(name for score in scores for name in score.scores))
+
+
+def located(scores: list[ScoreRow], folder: Path) -> list[ScoreRow]:
+    """Make the clip paths of scores relative to the current folder instead of to their file."""
+    return [
+        replace(score, notes={k: str(folder / v) if k in PATHS else v for k, v in score.notes.items()})
+        for score in scores
+    ]

@@ -1,33 +1,37 @@
 """Where a table comes from: a ``scores.jsonl``, or a yaml file that names runs and quoted rows."""
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from idlora_pl.report.build import build_table
-from idlora_pl.report.scores import PATHS, ScoreRow, metric_names, read_scores, row_names
+from idlora_pl.report.scores import ScoreRow, located, read_scores, row_names
+from idlora_pl.report.scores_table import table_from_scores
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 
-_TABLE_KEYS = {"caption", "columns", "rows", "paired", "command"}
+_TABLE_KEYS = {"caption", "columns", "rows", "paired", "command", "split"}
 _COLUMN_KEYS = {"title", "better", "digits", "worst"}
-_ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command", "against"}
+_ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command", "against", "method"}
 
 
 def read_table(
-    path: Path | str, *, runs_dir: Path | str = "runs", known: Mapping[str, Column] = COLUMNS
+    path: Path | str,
+    *,
+    runs_dir: Path | str = "runs",
+    known: Mapping[str, Column] = COLUMNS,
+    paired: Sequence[tuple[str, str]] = (),
 ) -> tuple[Table, list[ScoreRow]]:
     """Read the table of a ``scores.jsonl`` or of a table yaml.
 
     Args:
         path: The file.
         runs_dir: Folder of the runs that a yaml names.
-        known: Columns that the table of a ``scores.jsonl`` without any of ``COLUMNS`` may have.
+        known: Columns that the table of a ``scores.jsonl`` may have beside ``COLUMNS``.
+        paired: Pairs of rows of a ``scores.jsonl`` to compare; a yaml names its own.
 
     Returns:
         The table and the scores it was made from; paths in their notes are relative to the current folder.
@@ -38,28 +42,13 @@ def read_table(
     path = Path(path)
     if path.is_dir() or path.suffix not in (".jsonl", ".yaml", ".yml"):
         raise ValueError(f"{path} is not a table; give a scores.jsonl or a yaml of experiments/tables")
-    return table_from_scores(path, known) if path.suffix == ".jsonl" else table_from_yaml(path, runs_dir)
-
-
-def table_from_scores(path: Path | str, known: Mapping[str, Column] = COLUMNS) -> tuple[Table, list[ScoreRow]]:
-    """Make a table of all rows and all metrics of ``COLUMNS`` in a ``scores.jsonl``; without any, of all known ones.
-
-    Each row is compared with the one before it. A ``table.json`` beside the file gives the seconds.
-    """
-    path = Path(path)
-    scores = read_scores(path)
-    names = row_names(scores)
-    held = metric_names(scores)
-    columns = [COLUMNS[name] for name in COLUMNS if name in held] or [known[name] for name in held if name in known]
-    if not columns:
+    if path.suffix == ".jsonl":
+        return table_from_scores(path, known, paired)
+    if paired:
         raise ValueError(
-            f"{path} holds {', '.join(held) or 'none'}, none of {', '.join(known)}; name the columns in a table yaml"
+            f"{path} names the rows that it compares; put {paired[0][0]}, {paired[0][1]} under its key paired"
         )
-    beside = path.with_name("table.json")
-    seconds = json.loads(beside.read_text())["seconds"] if beside.is_file() else {}
-    paired = [(after, before) for before, after in pairwise(names)]
-    table = build_table(scores, names, columns, paired, seconds=seconds, caption=str(path.parent))
-    return table, located(scores, path.parent)
+    return table_from_yaml(path, runs_dir)
 
 
 def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:
@@ -70,9 +59,28 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
     a run lie in ``runs_dir/<run>`` or ``runs_dir/<run>-<8 hex>``; ``sampling`` names the row of its
     ``scores.jsonl``, and may be left out where the file holds one row, or one of the run's own name.
     ``command``, of a row or of the whole table, is printed for rows whose run is missing; ``{run}`` in it stands
-    for the run's name. ``against`` of a row names the quoted row that it should reproduce.
+    for the run's name. ``against`` of a row names the quoted row that it should reproduce. ``split`` of the table and
+    ``method`` of a quoted row say which clips the published numbers are of, for `idlora calibrate`.
     """
     path = Path(path)
+    content, columns = declared(path)
+    rows: list[Row] = []
+    scores: list[ScoreRow] = []
+    for number, entry in enumerate(content["rows"]):
+        options = {"command": content.get("command", "")} | entry
+        row, found = _row(options, columns, Path(runs_dir), f"{path}, rows[{number}]")
+        rows.append(row)
+        scores += found
+    paired = [(a, b) for a, b in content.get("paired", [])]
+    return build_table(scores, rows, columns, paired, caption=content.get("caption", "")), scores
+
+
+def declared(path: Path) -> tuple[dict[str, Any], list[Column]]:
+    """Return the keys of a table yaml, all of them known, and its columns.
+
+    Raises:
+        ValueError: The file is no table yaml, or a method is no text or stands at two rows.
+    """
     content = _mapping(_load(path), _TABLE_KEYS, {"columns", "rows"}, str(path))
     columns = [
         Column(
@@ -81,16 +89,14 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
         )
         for metric, options in content["columns"].items()
     ]
-    rows: list[Row] = []
-    scores: list[ScoreRow] = []
+    owner: dict[str, int] = {}
     for number, entry in enumerate(content["rows"]):
-        where = f"{path}, rows[{number}]"
-        options = {"command": content.get("command", "")} | _mapping(entry, _ROW_KEYS, {"label"}, where)
-        row, found = _row(options, columns, Path(runs_dir), where)
-        rows.append(row)
-        scores += found
-    paired = [(a, b) for a, b in content.get("paired", [])]
-    return build_table(scores, rows, columns, paired, caption=content.get("caption", "")), scores
+        method = _mapping(entry, _ROW_KEYS, {"label"}, f"{path}, rows[{number}]").get("method")
+        if method is not None and not (isinstance(method, str) and method):
+            raise ValueError(f"{path}, rows[{number}]: method must be the name of a row of scores; got {method!r}")
+        if method is not None and owner.setdefault(method, number) != number:
+            raise ValueError(f"{path}, rows[{number}]: method '{method}' is that of rows[{owner[method]}]; correct one")
+    return content, columns
 
 
 def _load(path: Path) -> object:
@@ -108,9 +114,9 @@ def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, wher
     if ("quoted" in options) == (run is not None):
         raise ValueError(f"{where}: give either run or quoted")
     if run is None:
-        if unknown := options["quoted"].keys() - {column.metric for column in columns}:
-            raise ValueError(f"{where}: quoted names '{min(unknown)}', which is no column of this table")
-        return Row(label, quoted=options["quoted"], source=options.get("source", "")), []
+        return quoted_row(options, columns, where), []
+    if "method" in options:
+        raise ValueError(f"{where}: method '{options['method']}' belongs to a quoted row; remove it, or give quoted")
     row = Row(label, command=options["command"].replace("{run}", str(run)), against=options.get("against", ""))
     folder = _run_folder(run, runs_dir, where)
     if folder is None or not (folder / "scores.jsonl").is_file():
@@ -124,6 +130,14 @@ def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, wher
     return row, located(chosen, folder)
 
 
+def quoted_row(options: Mapping[str, Any], columns: list[Column], where: str) -> Row:
+    """Return a row of published numbers."""
+    if unknown := options["quoted"].keys() - {column.metric for column in columns}:
+        raise ValueError(f"{where}: quoted names '{min(unknown)}', which is no column of this table")
+    source, method = options.get("source", ""), options.get("method", "")
+    return Row(options["label"], quoted=options["quoted"], source=source, method=method)
+
+
 def _run_folder(run: str, runs_dir: Path, where: str) -> Path | None:
     """Find the folder of a run; None when there is none, and an error when there are several."""
     if (runs_dir / run).is_dir():
@@ -132,14 +146,6 @@ def _run_folder(run: str, runs_dir: Path, where: str) -> Path | None:
     if len(found) > 1:
         raise ValueError(f"{where}: run '{run}' could be {', '.join(p.name for p in found)}; write one of them")
     return found[0] if found else None
-
-
-def located(scores: list[ScoreRow], folder: Path) -> list[ScoreRow]:
-    """Make the clip paths of scores relative to the current folder instead of to their file."""
-    return [
-        replace(score, notes={k: str(folder / v) if k in PATHS else v for k, v in score.notes.items()})
-        for score in scores
-    ]
 
 
 def _mapping(value: object, allowed: set[str], needed: set[str], where: str) -> dict[str, Any]:

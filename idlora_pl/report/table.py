@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
-from idlora_pl.stats import Interval, PairedDifference
+from idlora_pl.report.cells import Cell, Comparison, Penalised, Reproduction
+from idlora_pl.stats import Interval
 
 Direction = Literal["higher", "lower", "near zero"]
 _ARROWS = {"higher": "↑", "lower": "↓", "near zero": "→0"}
@@ -63,6 +64,7 @@ class Row:
         source: Where the quoted values stand.
         command: What makes the row, printed when its scores are missing.
         against: Label of the quoted row that this row should reproduce.
+        method: Of quoted rows, the row of ``scores.jsonl`` that holds the method's own clips.
     """
 
     label: str
@@ -70,56 +72,7 @@ class Row:
     source: str = ""
     command: str = ""
     against: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of the table."""
-
-    row: str
-    metric: str
-    interval: Interval
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Row ``a`` minus row ``b`` on the same clips."""
-
-    a: str
-    b: str
-    metric: str
-    difference: PairedDifference
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """One of our numbers beside the published one.
-
-    Attributes:
-        row: Our row.
-        against: The quoted row.
-        metric: The column.
-        ours: Our mean with its interval.
-        published: The quoted value.
-    """
-
-    row: str
-    against: str
-    metric: str
-    ours: Interval
-    published: float
-
-    @property
-    def difference(self) -> float | None:
-        """Ours minus published."""
-        return None if self.ours.mean is None else self.ours.mean - self.published
-
-    @property
-    def covered(self) -> bool | None:
-        """Whether our interval covers the published value; None without an interval."""
-        if self.ours.ci_low is None or self.ours.ci_high is None:
-            return None
-        return self.ours.ci_low <= self.published <= self.ours.ci_high
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +84,7 @@ class Table:
         rows: Rows, in order.
         cells: One per row and metric.
         comparisons: Paired differences.
-        penalised: Means that count failures as the column's worst value; only of cells with failures.
+        penalised: Means in which failures count as the column's worst value; only where there are failures.
         reproductions: Our numbers beside published ones.
         seconds: Wall time by phase of the run.
         caption: One line above the table.
@@ -142,7 +95,7 @@ class Table:
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
     comparisons: tuple[Comparison, ...] = ()
-    penalised: tuple[Cell, ...] = ()
+    penalised: tuple[Penalised, ...] = ()
     reproductions: tuple[Reproduction, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     caption: str = ""
@@ -150,7 +103,14 @@ class Table:
 
     def cell(self, row: str, metric: str) -> Interval:
         """Return the number of one row and metric."""
-        return next(cell.interval for cell in self.cells if (cell.row, cell.metric) == (row, metric))
+        return self._cell(row, metric).interval
+
+    def is_verified(self, row: str, metric: str) -> bool:
+        """Say whether the number of one row and metric comes from scorers that had proved themselves."""
+        return self._cell(row, metric).verified
+
+    def _cell(self, row: str, metric: str) -> Cell:
+        return next(cell for cell in self.cells if (cell.row, cell.metric) == (row, metric))
 
     def is_missing(self, row: Row) -> bool:
         """Tell whether a row has neither scores nor quoted values."""
@@ -160,7 +120,10 @@ class Table:
         """Return the content of ``table.json``: ``rows``, ``paired``, ``seconds``, and the other parts if any."""
         more: JSONTable = {"findings": list(self.findings)} if self.findings else {}
         if self.penalised:
-            more["penalised"] = [_flat(cell) for cell in self.penalised]
+            more["penalised"] = [
+                {"row": one.row, "metric": one.metric, **asdict(one.interval), "n_failed": one.n_failed}
+                for one in self.penalised
+            ]
         if self.reproductions:
             more["reproductions"] = [_reproduced(one) for one in self.reproductions]
         return {
@@ -172,7 +135,7 @@ class Table:
 
 
 def _flat(cell: Cell) -> dict[str, str | float | int | None]:
-    return {"row": cell.row, "metric": cell.metric, **asdict(cell.interval)}
+    return {"row": cell.row, "metric": cell.metric, **asdict(cell.interval), "verified": cell.verified}
 
 
 def _reproduced(one: Reproduction) -> dict[str, str | float | int | None]:

@@ -12,6 +12,9 @@ from idlora_pl.scorers.verified import VerifiedFile
 Weights = Literal["ok", "missing", "other hash", "shipped"]
 State = Literal["passed", "failed", "not run", "none"]
 
+CHECK = "idlora doctor --check"
+"""What measures an anchor that is not quick."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -72,9 +75,10 @@ def _finding(card: Card, weights: Path, inputs: Path | None, proofs: VerifiedFil
     state, library, fixes = _parts(card, weights)
     anchor = card.anchor
     if anchor is None:
-        return Finding(card, state, library, "none", {}, "no value is published for it", tuple(fixes))
+        why = "no value is published for it, so its scores stay unverified"
+        return Finding(card, state, library, "none", {}, why, tuple(fixes))
     if fixes:
-        missing = [f"input: {anchor.get}"] if missing_inputs(anchor, inputs) else []
+        missing = [_inputs_command(anchor, inputs)] if missing_inputs(anchor, inputs) else []
         return Finding(card, state, library, "not run", {}, "", (*fixes, *missing))
     digest = card.digest(weights)
     proof = proofs.proof(card, digest)
@@ -85,14 +89,19 @@ def _finding(card: Card, weights: Path, inputs: Path | None, proofs: VerifiedFil
     if proof is not None:
         verdict: State = "passed" if proof.passed else "failed"
         return Finding(card, state, library, verdict, dict(proof.found), proof.message, ())
-    why, needed = _waiting(anchor, absent)
+    why, needed = _waiting(anchor, absent, inputs)
     return Finding(card, state, library, "not run", {}, why, needed)
 
 
-def _waiting(anchor: Anchor, absent: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+def _waiting(anchor: Anchor, absent: Sequence[str], inputs: Path | None) -> tuple[str, tuple[str, ...]]:
     if absent:
-        return f"input {absent[0]} is missing", (f"input: {anchor.get}",)
-    return "takes a while", ("idlora doctor --check",)
+        return f"input {absent[0]} is missing", (_inputs_command(anchor, inputs),)
+    return "takes a while", (CHECK,)
+
+
+def _inputs_command(anchor: Anchor, inputs: Path | None) -> str:
+    """Return the command that gets the inputs of an anchor into the folder that holds them."""
+    return "input: " + (anchor.get if inputs is None else anchor.get.replace("INPUTS", str(inputs)))
 
 
 def _parts(card: Card, weights: Path) -> tuple[Weights, str, list[str]]:

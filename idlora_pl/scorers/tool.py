@@ -49,7 +49,10 @@ def doctor(arguments: list[str]) -> None:
 
 
 def _table(found: Sequence[Finding]) -> Table:
-    table = Table("scorer", "scores", "weights", "library", "anchor", title="scorers")
+    table = Table("scorer", title="scorers")
+    table.add_column("scores", overflow="fold")
+    for heading in ("weights", "library", "anchor"):
+        table.add_column(heading, no_wrap=True)
     for one in found:
         colour = _COLOURS[one.anchor]
         scores = ", ".join(score.name for score in one.card.scores)

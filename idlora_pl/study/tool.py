@@ -11,9 +11,10 @@ from rich.console import Console
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.files import replacing
 from idlora_pl.study.analyse import opinions, preferences, published_opinions, published_preferences, read_published
-from idlora_pl.study.answers import read_answers, read_key
+from idlora_pl.study.answers import Answers, read_answers, read_key
+from idlora_pl.study.beside import beside_data, beside_table, means_beside, own_answers, shares_beside
 from idlora_pl.study.design import Setup, make_plan
-from idlora_pl.study.render import opinion_notes, opinion_table, preference_notes, preference_table, to_data
+from idlora_pl.study.render import DASH, opinion_notes, opinion_table, preference_notes, preference_table, to_data
 from idlora_pl.study.write import write_study
 
 
@@ -49,6 +50,7 @@ def _analyse_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=Path, help="folder that `study make` wrote, or a yaml of published results")
     parser.add_argument("--answers", type=Path, help="folder with one json file a rater")
     parser.add_argument("--failures_allowed", type=int, default=0, help="attention screens a rater may fail (0)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the study that a yaml names (runs)")
     parser.add_argument("--output", type=Path, help="json file for the numbers")
     parser.set_defaults(run=_analyse)
 
@@ -90,7 +92,7 @@ def _make(options: argparse.Namespace) -> None:
 def _analyse(options: argparse.Namespace) -> None:
     console = Console()
     if options.study.suffix in (".yaml", ".yml"):
-        notes, data = _published(options.study, console)
+        notes, data = _published(options.study, console, options.runs)
     else:
         notes, data = _own(options, console)
     for note in notes:
@@ -101,16 +103,35 @@ def _analyse(options: argparse.Namespace) -> None:
         console.print(f"wrote {options.output}")
 
 
-def _published(path: Path, console: Console) -> tuple[list[str], dict[str, list[dict[str, object]]]]:
-    """Print the table of published results; return the notes and the numbers."""
+def _published(path: Path, console: Console, runs: Path) -> tuple[list[str], dict[str, list[dict[str, object]]]]:
+    """Print published results, and our own study beside them; return the notes and the numbers."""
     held = read_published(path)
     if held["kind"] == "ab":
         shares = published_preferences(held, str(path))
         console.print(preference_table(shares, held["title"]))
-        return preference_notes(held, shares), {"published": to_data(shares)}
-    scores = published_opinions(held)
-    console.print(opinion_table(scores, held["title"]))
-    return opinion_notes(held, scores), {"published": to_data(scores)}
+        notes, data = preference_notes(held, shares), {"published": to_data(shares)}
+    else:
+        scores = published_opinions(held)
+        console.print(opinion_table(scores, held["title"]))
+        notes, data = opinion_notes(held, scores), {"published": to_data(scores)}
+    answers = own_answers(held, runs, str(path))
+    if answers is None:
+        missing = f"ours: {DASH}, not measured" + (f"; run `{held['command']}`" if "command" in held else "")
+        return [*notes, missing], data
+    rows = shares_beside(held, answers) if held["kind"] == "ab" else means_beside(held, answers)
+    console.print(beside_table(rows, held["kind"]))
+    covers = "Covered: our 95 % interval over items and raters holds the published number."
+    return [*notes, *_counted(answers), covers], data | {"ours": beside_data(rows)}
+
+
+def _counted(answers: Answers, n_asked: int | None = None) -> list[str]:
+    """Say whose answers count."""
+    raters = {answer.rater for answer in answers.kept}
+    asked = "" if n_asked is None else f" of {n_asked}"
+    notes = [f"{len(raters)} raters{asked} count; {answers.n_missing} of their answers are missing."]
+    for rater, failed in answers.inattentive.items():
+        notes.append(f"Rater {rater} is left out: {failed} attention screens failed.")
+    return notes
 
 
 def _own(options: argparse.Namespace, console: Console) -> tuple[list[str], dict[str, list[dict[str, object]]]]:
@@ -119,10 +140,7 @@ def _own(options: argparse.Namespace, console: Console) -> tuple[list[str], dict
         raise ValueError("give --answers, the folder of the raters' json files")
     key = read_key(options.study)
     answers = read_answers(key, options.answers, failures_allowed=options.failures_allowed)
-    raters = {answer.rater for answer in answers.kept}
-    notes = [f"{len(raters)} raters of {len(key['sides'])} count; {answers.n_missing} of their answers are missing."]
-    for rater, failed in answers.inattentive.items():
-        notes.append(f"Rater {rater} is left out: {failed} attention screens failed.")
+    notes = _counted(answers, len(key["sides"]))
     if not answers.kept:
         raise ValueError(f"no answer counts: every rater failed attention screens ({', '.join(answers.inattentive)})")
     data: dict[str, list[dict[str, object]]] = {}

@@ -37,7 +37,7 @@ def test_table_json_has_exactly_its_keys() -> None:
         OURS + THEIRS, ["ours", "theirs"], ["wer"], [("ours", "theirs")], seconds={"fit": 12.5}
     ).to_dict()
     assert list(content) == ["rows", "paired", "seconds"]
-    assert list(content["rows"][0]) == ["row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total"]
+    assert list(content["rows"][0]) == ["row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total", "verified"]
     assert list(content["paired"][0]) == ["a", "b", "metric", "diff", "ci_low", "ci_high", "p", "n"]
     assert content["seconds"] == {"fit": 12.5}
 

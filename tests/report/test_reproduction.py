@@ -2,27 +2,54 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
 from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
 from idlora_pl.report.export import latex_text, to_csv, to_latex
+from idlora_pl.report.row import ScorerFacts
 
 WER = Column("wer", "WER", "lower", worst=1.0)
 SIM = Column("sim", "Sim_a", "higher")
 
 
-def rows(values):
+def rows(values, verified=True):
     """One row a clip of its own speaker; None failed."""
+    facts = {"both": ScorerFacts(("wer", "sim"), "none", verified)}
     return [
-        ScoreRow(f"{i}", "ours", f"{i}", scores={"wer": v, "sim": 0.5}, reasons={"wer": "silent"} if v is None else {})
+        ScoreRow(
+            f"{i}", "ours", f"{i}", scores={"wer": v, "sim": 0.5},
+            reasons={"wer": "silent"} if v is None else {}, scorers=facts,
+        )
         for i, v in enumerate(values)
-    ]
+    ]  # fmt: skip
 
 
-def table(values, published=0.2, **options):
+def table(values, published=0.2, verified=True, **options):
     listed = [Row("ours", against="theirs"), Row("theirs", quoted={"wer": published}, source="their page")]
-    return build_table(rows(values), listed, [WER, SIM], **options)
+    return build_table(rows(values, verified), listed, [WER, SIM], **options)
+
+
+def test_numbers_of_scorers_that_proved_nothing_say_so_wherever_they_are_printed():
+    for verified, n_marks in {True: 0, False: 3}.items():
+        made = table([0.1, 0.2, None], verified=verified)
+        text = to_markdown(made)
+        assert text.count("] unverified |") + text.count("(2/3) unverified |") == n_marks  # two cells, one reproduction
+        assert ("failures counted as 1 unverified" in text) == (not verified)
+        assert ("`idlora doctor` says why" in text) == (not verified)
+        assert to_latex(made).split(r"\end{table}")[0].count("unverified") == (0 if verified else 2)
+        kept = [line["verified"] for line in csv.DictReader(io.StringIO(to_csv(made)))]
+        assert kept == [str(verified)] * 2 + ["True"] * 2
+        assert [cell["verified"] for cell in made.to_dict()["rows"]] == [verified] * 2 + [True] * 2
+
+
+def test_one_unverified_clip_makes_a_number_unverified_and_a_difference_with_it():
+    mixed = [*rows([0.1, 0.2, 0.3])[:2], rows([0.1, 0.2, 0.3], verified=False)[2]]
+    others = [replace(row, row="b") for row in rows([0.2, 0.3, 0.4])]
+    made = build_table([*mixed, *others], ["ours", "b"], [WER], [("ours", "b")])
+    assert (made.is_verified("ours", "wer"), made.is_verified("b", "wer")) == (False, True)
+    assert "| ours - b | WER ↓ | -0.100 [-0.100, -0.100] unverified |" in to_markdown(made)
 
 
 def test_our_interval_covers_what_lies_inside_it_and_nothing_else():

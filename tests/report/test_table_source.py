@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from idlora_pl.report import ScoreRow, append_scores, read_table, table_from_yaml, to_markdown
+from idlora_pl.report.row import ScorerFacts
 from idlora_pl.report.write import write_report
 
 FROZEN = """\
@@ -25,6 +26,7 @@ FROZEN = """\
 
 - Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. \
 Paired: a - b on the same clips, p from sign flips over speakers.
+- Intervals over so few speakers (2) are too narrow; read them as a spread, not as a bound.
 - shared: not measured
 - Kling 2.6 Pro: quoted from ID-LoRA README
 """
@@ -40,6 +42,7 @@ def write_runs(folder: Path) -> Path:
         ScoreRow(
             key, row, key[0], 0, {"spk_sim": similarity, "wer": wer},
             {"wer": "silent"} if wer is None else {}, {"clip": f"clips/{row}/{key}.mp4"},
+            {"both": ScorerFacts(("spk_sim", "wer"), "none", True)},
         )
         for row, clips in numbers.items()
         for key, similarity, wer in clips

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from idlora_pl.media import Clip, read_clip
+from idlora_pl.media import Clip, read_clip, write_image
 from idlora_pl.metrics import Expected, Unscorable
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames
 from idlora_pl.scorers.face.alignment import TEMPLATE, aligned_faces, similarities
-from idlora_pl.scorers.face.cards import closest_and_farthest
+from idlora_pl.scorers.face.anchors import closest_and_farthest, lfw_accuracy, lfw_pairs, pair_accuracy
 from idlora_pl.scorers.face.embedding import AlignedFace, load_arcface, load_mobilefacenet
 from idlora_pl.scorers.face.onnx_network import OnnxNetwork
 from idlora_pl.scorers.face.scrfd import Scrfd
@@ -286,3 +286,36 @@ def test_clips_without_a_face_have_reasons(mobilefacenet, media):
 def test_the_loaders_give_one_network_to_all_scorers(checkpoints):
     path = checkpoints / "face/foamliu_MobileFaceNet.onnx"
     assert load_mobilefacenet(checkpoints, path) is load_mobilefacenet(checkpoints, path)
+
+
+class Painted:
+    """Reads the person off the colour of a picture; a black one shows nobody."""
+
+    def embed(self, frames):
+        if not frames.any():
+            raise Unscorable("no_face")
+        return frames.float().mean((2, 3))
+
+
+def test_pairs_of_the_first_fold_are_decided_by_one_threshold(tmp_path):
+    reds = {"A": (250, 20, 20), "B": (20, 250, 20), "C": (0, 0, 0)}
+    for name, colour in reds.items():
+        for number in (1, 2):
+            picture = torch.tensor(colour, dtype=torch.uint8)[:, None, None].expand(3, 24, 24)
+            (tmp_path / "lfw" / name).mkdir(parents=True, exist_ok=True)
+            write_image(picture, tmp_path / "lfw" / name / f"{name}_000{number}.jpg")
+    lines = ["2\t2", "A\t1\t2", "B\t1\t2", "A\t1\tB\t1", "B\t2\tC\t1", *["C\t1\t2"] * 4]
+    pairs = tmp_path / "lfw/pairs.txt"
+    pairs.write_text("\n".join(lines) + "\n")
+    found = lfw_pairs(pairs)
+    assert [(first.parent.name, second.name, same) for first, second, same in found] == [
+        ("A", "A_0002.jpg", True),
+        ("B", "B_0002.jpg", True),
+        ("A", "B_0001.jpg", False),
+        ("B", "C_0001.jpg", False),
+    ]
+    assert pair_accuracy(Painted(), found) == 0.75  # the pair with the picture of nobody is wrong
+    assert lfw_accuracy(FaceSimilarity(Painted()), tmp_path) == {"accuracy": 0.75}
+    pairs.write_text("A\t1\t2\n")
+    with pytest.raises(ValueError, match=r"is not the pairs\.txt of Labeled Faces in the Wild"):
+        lfw_pairs(pairs)

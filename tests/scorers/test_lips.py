@@ -1,6 +1,8 @@
 """The lip-sync scorers with their real weights on real clips, and on clips that are broken in every way we know."""
 
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -190,3 +192,22 @@ def test_the_crop_is_in_the_row(checkpoints: Path, media: Path) -> None:
     assert len(edges) == 4
     assert 0 < edges[0] < edges[2] < 360
     assert notes["face_found"] == "1.00"
+
+
+RESET_HANDLERS = """
+import signal, sys, time, torch
+from pathlib import Path
+from idlora_pl.scorers.lips.mouth import MouthLandmarks
+MouthLandmarks(Path(sys.argv[1])).opening(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+signal.signal(signal.SIGPROF, signal.SIG_DFL)
+end = time.process_time() + 1
+while time.process_time() < end:
+    pass
+print("still here")
+"""
+
+
+def test_a_trainer_that_puts_signal_handlers_back_does_not_end_the_process(checkpoints: Path) -> None:
+    weights = checkpoints / "face/face_landmarker.task"
+    done = subprocess.run([sys.executable, "-c", RESET_HANDLERS, weights], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip().splitlines()[-1:]) == (0, ["still here"])

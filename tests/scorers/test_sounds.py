@@ -14,9 +14,10 @@ from transformers import (
     ClapModel,
     ClapTextConfig,
     RobertaTokenizer,
+    pipeline,
 )
 
-from idlora_pl.media import Clip
+from idlora_pl.media import Clip, read_audio, write_audio
 from idlora_pl.metrics import Expected
 from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.metrics.sounds import NO_ENVIRONMENT, SoundsSimilarity, released_sound
@@ -186,3 +187,17 @@ def test_the_scorers_are_refused_without_their_weights_and_with_others(snapshot,
             CARDS[name].load(tmp_path)
         with pytest.raises(ValueError, match="the published file 1cd3c601bc4afe0f"):
             CARDS[name].load(snapshot.parents[1])
+
+
+def test_the_anchor_is_the_log_odds_of_transformers_own_zero_shot_pipeline(clap, snapshot, tmp_path):
+    from idlora_pl.scorers.sounds.anchors import DOG, dog_or_vacuum_cleaner
+
+    sound = sounds(1, 5.0, 44100)
+    write_audio(sound, tmp_path / DOG, 44100)
+    stored = read_audio(tmp_path / DOG)[0]
+    pipe = pipeline("zero-shot-audio-classification", model=str(snapshot), feature_extractor=str(snapshot))
+    found = pipe(stored[0].numpy(), candidate_labels=["Sound of a dog", "Sound of vaccum cleaner"])
+    odds = {one["label"]: one["score"] for one in found}
+    expected = np.log(odds["Sound of a dog"] / odds["Sound of vaccum cleaner"])
+    measured = dog_or_vacuum_cleaner(SoundsSimilarity(clap), tmp_path)["log_odds"]
+    assert measured == pytest.approx(expected, abs=1e-3)

@@ -3,14 +3,23 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchaudio
 from torch.nn import functional as F
 from transformers import WavLMConfig, WavLMModel
 
+from idlora_pl.media import write_audio
 from idlora_pl.metrics.voice import VoiceSimilarity
-from idlora_pl.scorers.speaker.cards import CARDS, librispeech_pairs
+from idlora_pl.scorers.speaker.anchors import (
+    SPEECHBRAIN,
+    UNISPEECH,
+    librispeech_pairs,
+    speechbrain_decisions,
+    unispeech_pair,
+)
+from idlora_pl.scorers.speaker.cards import CARDS
 from idlora_pl.scorers.speaker.dvector import DVector
 from idlora_pl.scorers.speaker.ecapa_head import EcapaHead
 from idlora_pl.scorers.speaker.error_rate import equal_error_rate
@@ -384,3 +393,26 @@ def test_the_metric_of_a_clip_with_itself_is_one(small_head):
     score = metric.score(wave, sample_rate_hz=16000, reference=(wave, 16000), target=(wave, 16000))
     assert score.values["spk_sim"] == pytest.approx(1, abs=1e-5)
     assert score.values["spk_sim_target"] == pytest.approx(1, abs=1e-5)
+
+
+class Loudness:
+    """Tells voices apart by how loud they are."""
+
+    def embed(self, waveform, sample_rate_hz):
+        level = waveform.square().mean(1).sqrt()
+        angle = torch.pi * level
+        return torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def test_the_pairs_of_the_anchors_are_one_speaker_and_two(tmp_path):
+    tone = torch.sin(torch.arange(16000) * 0.3)[None]
+    levels = (0.1, 0.12, 0.9)
+    for names in (UNISPEECH, SPEECHBRAIN):
+        for name, level in zip(names, levels, strict=True):
+            write_audio(level * tone, tmp_path / name, 16000)
+    metric = VoiceSimilarity(Loudness(), name="spk_sim")
+    found = unispeech_pair(metric, tmp_path)
+    root = 0.5**0.5
+    for name, apart in {"same": 0.02, "different": 0.8}.items():
+        assert found[name] == pytest.approx(np.cos(np.pi * root * apart), abs=1e-3)
+    assert speechbrain_decisions(metric, tmp_path) == {"same": 1.0, "different": 0.0}

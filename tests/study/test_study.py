@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 from idlora_pl.cli import main
 
@@ -197,3 +198,56 @@ def test_published_opinion_scores_come_out_as_published(capsys, tmp_path):
     assert rows[-1]["scores"]["ours"]["mean"] == 3.05
     assert rows[-1]["p"] == pytest.approx(0.1, abs=0.01)
     assert "First method ahead in 8 of 10 scenarios." in capsys.readouterr().out
+
+
+def published(folder, kind, **content):
+    """Write a yaml of published results that names the study in `folder`."""
+    path = folder / f"{kind}.yaml"
+    path.write_text(
+        yaml.safe_dump({"kind": kind, "title": "t", "source": "s", "run": "study", **content}, sort_keys=False)
+    )
+    return path
+
+
+def test_our_study_stands_beside_the_published_shares(clips, capsys):
+    key, plan, _ = make(clips, "ab")
+    best = {"item1": "ours", "item2": "ours", "item3": "kling", "item4": "ours"}
+    folder = answer(clips, key, plan, lambda _rater, item, sides: "left" if sides[0] == best[item] else "right")
+    folder.rename(clips / "study" / "answers")
+    shares = {"vs Kling": {"voice": [75, 0, 25], "manner": [1, 0, 99]}, "vs nobody": {"voice": [50, 0, 50]}}
+    path = published(clips, "ab", n=[4, 4], shares=shares, methods={"kling": "vs Kling"})
+    main(["table", str(path), "--runs", str(clips), "--output", str(clips / "out")])
+    found = json.loads((clips / "out/table.json").read_text())["ours"]
+    assert [(one["what"], one["question"], one["ours"], one["covered"], one["n"]) for one in found] == [
+        ("vs Kling", "voice", 0.75, True, 16),
+        ("vs Kling", "manner", 0.75, False, 16),
+        ("vs nobody", "voice", None, None, 0),
+    ]
+    assert "4 raters count; 0 of their answers are missing." in capsys.readouterr().out
+
+
+def test_our_opinion_scores_stand_beside_the_published_means(clips, capsys):
+    key, plan, _ = make(clips, "mos")
+    folder = answer(clips, key, plan, lambda rater, item, methods: "4" if methods == ["ours"] else "3")
+    folder.rename(clips / "study" / "answers")
+    scores = {"item1": {"ours": [3.5, 0.3], "Kling": [3.0, 0.3]}, "overall": {"ours": [4.0, 0.1], "Kling": [2.0, 0.1]}}
+    path = published(clips, "mos", n={"each": 4, "overall": 16}, scores=scores, methods={"kling": "Kling"})
+    main(["study", "analyse", str(path), "--runs", str(clips), "--output", str(clips / "found.json")])
+    found = json.loads((clips / "found.json").read_text())["ours"]
+    assert [(one["what"], one["question"], one["ours"], one["covered"], one["n"]) for one in found] == [
+        ("item1", "ours", 4.0, None, 4),  # one item has no interval over items
+        ("item1", "Kling", 3.0, None, 4),
+        ("overall", "ours", 4.0, True, 16),
+        ("overall", "Kling", 3.0, False, 16),
+    ]
+    capsys.readouterr()
+
+
+def test_a_study_of_the_other_kind_is_refused_and_a_missing_one_is_a_dash_with_its_command(clips, capsys):
+    make(clips, "mos")
+    path = published(clips, "ab", n=[4, 4], shares={"vs Kling": {"voice": [75, 0, 25]}}, command="make study")
+    with pytest.raises(SystemExit, match="run 'study' is a study of kind mos, the table is of ab"):
+        main(["table", str(path), "--runs", str(clips)])
+    capsys.readouterr()
+    main(["table", str(path), "--runs", str(clips / "elsewhere")])
+    assert "ours: –, not measured; run `make study`" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 Letters: F frames, H W pixels.
 """
 
+import signal
 import weakref
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class MouthLandmarks:
 
     def opening(self, frames: Tensor) -> Tensor:
         """Measure frames uint8 (F, 3, H, W); returns (F,) float64, NaN where no face is found."""
+        _hold_profiling_signals()
         return torch.tensor([self._opening(frame) for frame in frames.cpu()], dtype=torch.float64)
 
     def _opening(self, frame: Tensor) -> float:
@@ -63,6 +65,17 @@ class MouthLandmarks:
     def __getstate__(self) -> dict[str, object]:
         """Leave the open landmarker behind when a metric is copied or pickled."""
         return {"path": self.path, "_landmarker": None}
+
+
+def _hold_profiling_signals() -> None:
+    """Keep SIGPROF from this thread and from those that MediaPipe starts in it.
+
+    MediaPipe starts CPU timers that send it, behind a handler that Python does not know of. Whoever puts Python's
+    handlers back afterwards, as Lightning's trainer does at its end, removes that handler, and the next signal would
+    end the process without a word.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})
 
 
 def _area(face: NDArray[np.float64]) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import WavLMConfig, WavLMModel
 
 from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.scorers.snapshot import load_snapshot
 from idlora_pl.scorers.speaker.ecapa_head import EcapaHead
 
 Scale = Literal["standard", "idlora"]
@@ -118,8 +119,7 @@ class WavLMSpeaker(nn.Module):
         if scale == "idlora":
             if body is None:
                 raise ValueError("the scale idlora needs the folder of the stock WavLM-large; pass body")
-            loaded = WavLMModel.from_pretrained(str(body), local_files_only=True)
-            return cls(loaded.float(), head, scale)
+            return cls(load_snapshot(WavLMModel, body), head, scale)
         model = WavLMModel(WavLMConfig.from_dict({**settings, **_DETERMINISTIC}))
         _load(model, body_names(tuned), where, optional={"masked_spec_embed"})
         return cls(model, head, scale)

@@ -1,0 +1,123 @@
+"""Our own study beside the published one: the same questions, and whether our interval covers their number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table as RichTable
+
+from idlora_pl.study.answers import Answer, Answers, read_answers, read_key
+from idlora_pl.study.opinion import two_way_interval
+from idlora_pl.study.render import DASH, percent
+
+ANSWERS = "answers"
+"""Folder of the answers in the folder of a study that a table names."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One published number and ours.
+
+    Attributes:
+        what: What was compared or rated.
+        question: Name of the question, or of the method that was rated.
+        published: The published number.
+        ours: Ours; None where our study lacks it.
+        low: Lower end of its 95 % interval over items and raters; None with one of either.
+        high: Upper end of it.
+        n: Our answers.
+    """
+
+    what: str
+    question: str
+    published: float
+    ours: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def covered(self) -> bool | None:
+        """Whether our interval holds the published number; None without an interval."""
+        return None if self.low is None or self.high is None else self.low <= self.published <= self.high
+
+
+def own_answers(held: Mapping[str, Any], runs_dir: Path, where: str) -> Answers | None:
+    """Read the study that a yaml of published results names under `run`; None where it was not made yet.
+
+    Raises:
+        ValueError: The study is of the other kind, or its answers cannot be used.
+    """
+    folder = runs_dir / str(held.get("run", ""))
+    if "run" not in held or not (folder / "key.json").is_file():
+        return None
+    key = read_key(folder)
+    if key["kind"] != held["kind"]:
+        raise ValueError(
+            f"{where}: run '{held['run']}' is a study of kind {key['kind']}, the table is of {held['kind']}"
+        )
+    return read_answers(key, folder / ANSWERS)
+
+
+def shares_beside(held: Mapping[str, Any], answers: Answers) -> list[Beside]:
+    """Compare the share of wins among decided answers; `methods` of the yaml says which comparison is whose."""
+    names = {label: method for method, label in held.get("methods", {}).items()}
+    rows = []
+    for comparison, by_question in held["shares"].items():
+        for question, (wins, _, losses) in by_question.items():
+            given = [
+                answer
+                for answer in answers.kept
+                if answer.question == question and answer.value and answer.methods[1:] == (names.get(comparison),)
+            ]
+            won = {(answer.item, answer.rater): float(answer.value > 0) for answer in given}
+            rows.append(_beside(comparison, question, wins / (wins + losses), won))
+    return rows
+
+
+def means_beside(held: Mapping[str, Any], answers: Answers) -> list[Beside]:
+    """Compare mean opinion scores by scenario and method; `methods` of the yaml says which method is whose."""
+    names = {label: method for method, label in held.get("methods", {}).items()}
+    rows = []
+    for scenario, by_method in held["scores"].items():
+        for label, (mean, _) in by_method.items():
+            given = [one for one in answers.kept if _is_of(one, scenario) and one.methods == (names.get(label, label),)]
+            rows.append(_beside(scenario, label, mean, {(one.item, one.rater): one.value for one in given}))
+    return rows
+
+
+def _is_of(answer: Answer, scenario: str) -> bool:
+    return scenario == "overall" or answer.item.split("__")[0] in (scenario, scenario.replace(" ", "_"))
+
+
+def _beside(what: str, question: str, published: float, values: Mapping[tuple[str, str], float]) -> Beside:
+    if not values:
+        return Beside(what, question, published, None, None, None, 0)
+    low, high = two_way_interval(values)
+    return Beside(what, question, published, sum(values.values()) / len(values), low, high, len(values))
+
+
+def beside_table(rows: Sequence[Beside], kind: str) -> RichTable:
+    """Return the table of ours beside the published numbers."""
+    title, second = {
+        "ab": ("ours beside the published study: share of wins among decided answers, percent", "question"),
+        "mos": ("ours beside the published study: mean opinion score", "method"),
+    }[kind]
+    table = RichTable(title=title)
+    for place, head in enumerate(("compared", second, "published", "ours [95 %]", "n", "difference", "covered")):
+        table.add_column(head, justify="left" if place < 2 else "right")
+    shown = percent if kind == "ab" else "{:.2f}".format
+    for row in rows:
+        ends = "" if row.low is None or row.high is None else f" [{shown(row.low)}, {shown(row.high)}]"
+        ours = DASH if row.ours is None else f"{shown(row.ours)}{ends}"
+        scale = 100 if kind == "ab" else 1
+        gap = DASH if row.ours is None else f"{scale * (row.ours - row.published):+.{1 if kind == 'ab' else 2}f}"
+        covered = {True: "yes", False: "no", None: DASH}[row.covered]
+        table.add_row(row.what, row.question, shown(row.published), ours, str(row.n), gap, covered)
+    return table
+
+
+def beside_data(rows: Sequence[Beside]) -> list[dict[str, Any]]:
+    """Return the rows for a JSON file."""
+    return [asdict(row) | {"covered": row.covered} for row in rows]
