@@ -1,0 +1,134 @@
+"""The networks that tell speakers apart, each with the similarity above which two clips show one person."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from idlora_pl.media import Clip
+from idlora_pl.metrics.clip_mean import mono
+from idlora_pl.metrics.embedders import FaceEmbedder, SpeakerEmbedder
+from idlora_pl.metrics.face import FaceSimilarity, spread_frames
+from idlora_pl.metrics.scorable import check_embedding, check_frames, check_waveform
+from idlora_pl.metrics.speaker import SpeakerSimilarity
+from idlora_pl.metrics.voice import VoiceSimilarity
+from idlora_pl.scorers.loading import refuse_unavailable
+from idlora_pl.scorers.registry import card_named
+from idlora_pl.scorers.weights import Unavailable
+
+View = Literal["voice", "face"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Mean cosine of two groups of clips above which they are one person's.
+
+    Attributes:
+        similarity: the value.
+        chosen_on: the data that it was chosen on, or who published it.
+    """
+
+    similarity: float
+    chosen_on: str
+
+
+VOICES: dict[str, Threshold | None] = {
+    "nano_speaker": Threshold(0.83, "nano test split, 3 x 40 speakers x 8 clips: F1 1.000, 0.984, 0.997"),
+    "spk_sim_dvector": Threshold(
+        0.65,
+        "LibriSpeech test-other, 7 x 10 utterances: F1 1 from 0.60 to 0.70; latentsync, 3 people: from 0.50 to 0.65",
+    ),
+    "spk_sim_ecapa": Threshold(0.25, "default of SpeechBrain's SpeakerRecognition.verify_files; not measured here"),
+    "spk_sim": None,
+    "spk_sim_idlora": None,
+}
+FACES: dict[str, Threshold | None] = {
+    "face_sim_mobilefacenet": Threshold(0.60, "GRID, 26 clips of 6 people: same >= 0.907, different <= 0.407"),
+    "face_sim": None,
+}
+"""Scorers by name; None where neither we nor its authors say a threshold, which must then be given."""
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """One network and its threshold.
+
+    Attributes:
+        view: what it looks at.
+        name: of its scorer.
+        weights: folder of weights.
+        digest: hash of its weights.
+        threshold: similarity above which two clips show one person.
+        chosen_on: where the threshold comes from.
+    """
+
+    view: View
+    name: str
+    weights: Path
+    digest: str
+    threshold: float
+    chosen_on: str
+
+    def embed(self, clip: Clip) -> Tensor:
+        """Embed a clip; returns (D,) float32.
+
+        Raises:
+            Unscorable: the clip has no voice, or no face.
+        """
+        network = _network(self.name, self.weights)
+        with torch.no_grad():
+            if self.view == "voice":
+                voice = check_waveform(mono(clip.waveform), clip.sample_rate_hz)
+                return check_embedding(network.embed(voice[None], clip.sample_rate_hz)[0])  # type: ignore[call-arg]
+            frames = check_frames(clip.frames, clip.frame_rate_fps)
+            return check_embedding(network.embed(frames[spread_frames(len(frames))]).mean(0))  # type: ignore[call-arg]
+
+
+@cache
+def _network(name: str, weights: Path) -> SpeakerEmbedder | FaceEmbedder:
+    metric = card_named(name).load(weights)
+    assert isinstance(metric, VoiceSimilarity | SpeakerSimilarity | FaceSimilarity)
+    return metric.embedder
+
+
+def choose_embedder(view: View, name: str, weights: Path, threshold: float | None) -> Embedder:
+    """Return an embedder whose weights are there.
+
+    Args:
+        view: "voice" or "face".
+        name: of a scorer.
+        weights: folder of weights.
+        threshold: in place of the one that is known.
+
+    Raises:
+        ValueError: the name or the threshold is wrong, or no threshold is known.
+        Unavailable: weights or a library are missing.
+    """
+    known = VOICES if view == "voice" else FACES
+    if name not in known:
+        raise ValueError(f"--{view} must be one of {', '.join(known)}; got '{name}'")
+    if threshold is not None and not -1 < threshold < 1:
+        raise ValueError(f"--{view}_threshold must lie between -1 and 1, it is a cosine; got {threshold}")
+    card = card_named(name)
+    refuse_unavailable([card], weights)
+    documented = known[name]
+    if threshold is None and documented is None:
+        raise ValueError(f"no threshold of {name} is known; measure one and give --{view}_threshold")
+    chosen = Threshold(threshold, "given") if threshold is not None else documented
+    assert chosen is not None
+    return Embedder(view, name, weights, card.digest(weights), chosen.similarity, chosen.chosen_on)
+
+
+def available_face(weights: Path) -> str | None:
+    """Return the first face scorer with a known threshold whose weights and libraries are here."""
+    for name, threshold in FACES.items():
+        try:
+            refuse_unavailable([card_named(name)], weights)
+        except Unavailable:
+            continue
+        if threshold is not None:
+            return name
+    return None

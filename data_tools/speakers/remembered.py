@@ -1,0 +1,101 @@
+"""Embeddings of clips, computed once: kept by the hash of the clip in one safetensors file for each network."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from data_tools.pool import each
+from data_tools.speakers.embedders import Embedder
+from idlora_pl.files import replacing
+from idlora_pl.media import MediaError, read_recording
+from idlora_pl.metrics.scorable import Unscorable
+
+KEEP_EVERY = 100
+"""Clips after which the files are written again: as many are lost when a run is killed."""
+
+Seen = Tensor | str
+"""A vector (D,), or the reason why there is none."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Embed one clip with every network; runs in worker processes."""
+
+    embedders: tuple[Embedder, ...]
+
+    def __call__(self, item: tuple[Path, str]) -> dict[str, np.ndarray | str]:
+        try:
+            clip = read_recording(item[0])
+        except MediaError:
+            return {embedder.name: "unreadable" for embedder in self.embedders}
+        found: dict[str, np.ndarray | str] = {}
+        for embedder in self.embedders:
+            try:
+                found[embedder.name] = embedder.embed(clip).numpy()
+            except Unscorable as fault:
+                found[embedder.name] = fault.reason
+        return found
+
+
+def embed_clips(
+    files: Mapping[Path, str], embedders: Sequence[Embedder], folder: Path, *, workers: int
+) -> dict[str, dict[str, Seen]]:
+    """Embed clips, but for those that are remembered.
+
+    Args:
+        files: clips with their hashes.
+        embedders: networks.
+        folder: where embeddings are kept.
+        workers: processes.
+
+    Returns:
+        By name of the network and hash of the clip a vector (D,), or the reason why there is none.
+    """
+    known = {embedder.name: read_embeddings(_file_of(embedder, folder)) for embedder in embedders}
+    missing = {
+        digest: path for path, digest in files.items() if any(digest not in known[one.name] for one in embedders)
+    }
+    look, items = _Look(tuple(embedders)), [(path, digest) for digest, path in missing.items()]
+    for count, ((_, digest), found) in enumerate(each(look, items, workers=workers, label="embedding"), 1):
+        for name, value in found.items():
+            known[name][digest] = value if isinstance(value, str) else torch.from_numpy(value)
+        if count % KEEP_EVERY == 0 or count == len(items):
+            for embedder in embedders:
+                _keep(known[embedder.name], _file_of(embedder, folder), embedder)
+    return known
+
+
+def _file_of(embedder: Embedder, folder: Path) -> Path:
+    return folder / f"{embedder.name}-{embedder.digest[:16]}.safetensors"
+
+
+def read_embeddings(path: Path) -> dict[str, Seen]:
+    """Read remembered embeddings by the hash of their clip; {} when there is no such file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            reasons = json.loads((file.metadata() or {}).get("reasons", "{}"))
+            vectors: dict[str, Seen] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); remove it, it is made again") from error
+    return vectors | reasons
+
+
+def _keep(seen: Mapping[str, Seen], path: Path, embedder: Embedder) -> None:
+    vectors = {digest: value for digest, value in seen.items() if isinstance(value, Tensor)}
+    reasons = {digest: value for digest, value in seen.items() if isinstance(value, str)}
+    about = {"scorer": embedder.name, "weights": embedder.digest, "reasons": json.dumps(reasons, sort_keys=True)}
+    with replacing(path) as partial:
+        save_file(vectors, partial, about)
