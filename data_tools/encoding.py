@@ -49,14 +49,15 @@ class ReadPair:
     """A row with what its files hold, or why they cannot be used; a plain object, which Lightning leaves on the CPU."""
 
     def __init__(self, row: Row, pairs: Path, lengths: Lengths) -> None:
-        self.row, self.rejected = row, None
+        self.row = row
+        self.rejected: Row | None = None
         try:
             if row["n_frames"] < lengths.n_frames:
                 raise RejectedError("too_short", f"{row['n_frames']} frames, {lengths.n_frames} are needed")
             self.frames, self.sound = _target(located(pairs, row["target"]), lengths)
             self.voice, self.voice_rate_hz = _voice(located(pairs, row["reference"]), lengths)
         except RejectedError as error:
-            self.rejected: Row | None = {"key": row["key"], "reason": error.reason, "detail": error.detail}
+            self.rejected = {"key": row["key"], "reason": error.reason, "detail": error.detail}
 
 
 def _target(path: Path, lengths: Lengths) -> tuple[Tensor, Tensor]:
