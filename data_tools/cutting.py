@@ -10,6 +10,7 @@ from torchaudio.functional import resample
 
 from data_tools.face_crop import FaceRule, centred, find_face, load_faces
 from data_tools.manifest import RejectedError, Row, relative_to
+from data_tools.scene_cuts import SceneCuts
 from data_tools.voice_activity import load_vad
 from idlora_pl.media import (
     Clip,
@@ -109,7 +110,7 @@ def cut_video(video: Video) -> list[Row]:
     rows: list[Row] = []
     try:
         n_frames = length_of(probe(video.path), video.cut)
-        strips = read_strips(video.path, n_frames, video.cut.frame_rate_fps)
+        strips = read_strips(video.path, n_frames, video.cut.frame_rate_fps, SceneCuts())
         for row in _cut_strips(video, strips, n_frames):
             rows.append(row)
             if sum("reason" not in row for row in rows) == video.cut.clips_per_video:

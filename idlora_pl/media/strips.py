@@ -4,7 +4,7 @@ Pictures of a strip stay as they were decoded until it is known which part of th
 Letters: F frames, K chosen frames, H W pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,10 +17,11 @@ from torch import Tensor
 
 from idlora_pl.media.decoding import Size, frame_rate, opened, timed_frames, video_stream
 from idlora_pl.media.reading import Path
-from idlora_pl.media.scene_cuts import with_cuts
 from idlora_pl.media.time_grid import Timed, on_grid
 
 Box = tuple[float, float, float, float]
+Scenes = Callable[[Iterator[Timed]], Iterator[Timed]]
+"""Sets `breaks` of the pictures with which a scene begins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +129,14 @@ def _turned_back(box: Box, turns: int) -> Box:
     return left, top, right, bottom
 
 
-def read_strips(path: Path, n_frames: int, frame_rate_fps: float) -> Iterator[Strip]:
+def read_strips(path: Path, n_frames: int, frame_rate_fps: float, scenes: Scenes = iter) -> Iterator[Strip]:
     """Yield the strips of a video, one after the other; each has `n_frames` pictures or is what was left of a scene.
+
+    Args:
+        path: the video.
+        n_frames: pictures of a strip.
+        frame_rate_fps: of the strips.
+        scenes: finds where scenes begin; by default a scene ends at gaps and damaged pictures only.
 
     Raises:
         MediaError: when the file is missing or cannot be decoded any further.
@@ -146,7 +153,7 @@ def read_strips(path: Path, n_frames: int, frame_rate_fps: float) -> Iterator[St
             frames = tuple(picture.frame for picture in kept)
             return Strip(kept[0].index / frame_rate_fps, frames, aspect, complete, starts, turns)
 
-        for picture in with_cuts(on_grid(timed_frames(container), 1.0 / native_fps, frame_rate_fps)):
+        for picture in scenes(on_grid(timed_frames(container), 1.0 / native_fps, frame_rate_fps)):
             if kept and picture.breaks:
                 yield strip(complete=False)
                 kept, starts = [], True

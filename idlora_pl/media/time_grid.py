@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
@@ -30,6 +31,16 @@ class Timed:
     frame: VideoFrame
     breaks: bool = False
     turns: int = 0
+
+    def thumbnail(self, longest_side: int) -> np.ndarray:
+        """Return the picture as stored, small, as uint8 (h, w, 3), blue first as OpenCV has it.
+
+        Points are sampled, which reads a fraction of the picture; what this aliases is alike in all neighbours.
+        """
+        scale = min(1.0, longest_side / max(self.frame.width, self.frame.height))
+        width, height = (max(2, round(side * scale)) for side in (self.frame.width, self.frame.height))
+        look = {"width": width, "height": height, "interpolation": Interpolation.POINT}
+        return self.frame.reformat(format="bgr24", **look).to_ndarray()
 
 
 def on_grid(frames: TimedFrames, period_s: float, frame_rate_fps: float) -> Iterator[Timed]:
