@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from idlora_pl.media.time_grid import Timed
+from idlora_pl.media.time_grid import Thumbnails, Timed
 
 WINDOW = 2
 """Pictures before and after that a change is compared with (PySceneDetect's default)."""
@@ -60,13 +60,14 @@ class _Scene:
         self.waiting: deque[tuple[int, list[Timed]]] = deque()
         self.cuts: set[int] = set()
         self.count = 0
+        self.thumbnails = Thumbnails(_LONGEST_SIDE)
 
     def add(self, picture: Timed) -> None:
         """Take the next picture."""
         if self.waiting and self.waiting[-1][1][-1].frame is picture.frame:
             self.waiting[-1][1].append(picture)
             return
-        pixels = picture.thumbnail(_LONGEST_SIDE)
+        pixels = self.thumbnails.of(picture)
         # the first picture stands for what was before it, and the last one (below) for what comes after it
         for _ in range(WINDOW if self.count == 0 else 0):
             self._look(pixels)

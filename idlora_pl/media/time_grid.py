@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from idlora_pl.media.decoding import TimedFrames
 
@@ -31,16 +31,6 @@ class Timed:
     frame: VideoFrame
     breaks: bool = False
     turns: int = 0
-
-    def thumbnail(self, longest_side: int) -> np.ndarray:
-        """Return the picture as stored, small, as uint8 (h, w, 3), blue first as OpenCV has it.
-
-        Points are sampled, which reads a fraction of the picture; what this aliases is alike in all neighbours.
-        """
-        scale = min(1.0, longest_side / max(self.frame.width, self.frame.height))
-        width, height = (max(2, round(side * scale)) for side in (self.frame.width, self.frame.height))
-        look = {"width": width, "height": height, "interpolation": Interpolation.POINT}
-        return self.frame.reformat(format="bgr24", **look).to_ndarray()
 
 
 def on_grid(frames: TimedFrames, period_s: float, frame_rate_fps: float) -> Iterator[Timed]:
@@ -85,3 +75,21 @@ def _bounded(frame: VideoFrame) -> VideoFrame:
         return frame
     width, height = (max(2, int(side * scale) // 2 * 2) for side in (frame.width, frame.height))
     return frame.reformat(width=width, height=height, interpolation=Interpolation.AREA)
+
+
+class Thumbnails:
+    """Makes pictures small. FFmpeg prepares a change of size once and uses it for all that are alike."""
+
+    def __init__(self, longest_side: int) -> None:
+        self.longest_side, self._scaler = longest_side, VideoReformatter()
+
+    def of(self, picture: Timed) -> np.ndarray:
+        """Return a picture as stored, small, as uint8 (h, w, 3), blue first as OpenCV has it.
+
+        Points are sampled, which reads a fraction of the picture; what this aliases is alike in all neighbours.
+        """
+        frame = picture.frame
+        scale = min(1.0, self.longest_side / max(frame.width, frame.height))
+        width, height = (max(2, round(side * scale)) for side in (frame.width, frame.height))
+        small = self._scaler.reformat(frame, width, height, "bgr24", interpolation=Interpolation.POINT)
+        return small.to_ndarray()

@@ -10,7 +10,7 @@ import torch
 from av.audio.frame import AudioFrame
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from torch import Tensor
 
 from idlora_pl.files import replacing
@@ -87,9 +87,12 @@ def _mux(container: OutputContainer, clip: Clip, scale: int) -> None:
     video.options = {"crf": "18", "preset": "veryfast"}
     video.codec_context.color_range, video.codec_context.colorspace = ColorRange.MPEG, 1  # 1 is BT.709
     audio = container.add_stream("aac", rate=clip.sample_rate_hz, layout=_LAYOUTS[clip.waveform.shape[0]])
+    scaler = VideoReformatter()
     for index in range(len(clip.frames)):
         picture = VideoFrame.from_ndarray(frames[index].permute(1, 2, 0).numpy(), format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        picture = scaler.reformat(
+            picture, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
         picture.pts = index
         container.mux(video.encode(picture))
     sound = AudioFrame.from_ndarray(
@@ -103,7 +106,9 @@ def _mux(container: OutputContainer, clip: Clip, scale: int) -> None:
 
 def _even(frames: Tensor, scale: int) -> Tensor:
     """Enlarge uint8 (F, 3, H, W) by whole pixels and lengthen odd sides by one."""
-    frames = frames.cpu().repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    frames = frames.cpu()
+    if scale > 1:
+        frames = frames.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     if frames.shape[2] % 2:
         frames = torch.cat([frames, frames[:, :, -1:]], 2)
     if frames.shape[3] % 2:
