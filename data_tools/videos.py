@@ -22,7 +22,7 @@ def find_videos(source: Path) -> list[Path]:
         return [source]
     if not source.exists():
         raise ValueError(f"{source} does not exist; give a video file or a folder of videos")
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
     if not found:
         raise ValueError(f"{source} holds no video ({' '.join(sorted(SUFFIXES))}); give another folder")
     return found
@@ -48,4 +48,4 @@ def name_videos(sources: Sequence[str]) -> dict[str, str]:
 
 def speaker_of(path: Path, speaker_from: SpeakerFrom) -> str:
     """Return who talks, going by names: the folder's, the file's, or "" when that is not known."""
-    return {"folder": path.resolve().parent.name, "file": path.stem, "none": ""}[speaker_from]
+    return {"folder": path.absolute().parent.name, "file": path.stem, "none": ""}[speaker_from]

@@ -46,6 +46,8 @@ def video_stream(container: InputContainer) -> VideoStream:
     if not container.streams.video:
         raise MediaError(f"{container.name} has no video stream; pass a video file")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise MediaError(f"{container.name} has a video stream of a codec that FFmpeg does not know; fetch it again")
     stream.thread_type = "AUTO"
     return stream
 

@@ -49,6 +49,8 @@ def samples(
     if not container.streams.audio:
         raise MediaError(f"{container.name} has no audio stream; pass a file with sound")
     stream = stream or container.streams.audio[0]
+    if stream.codec_context is None:
+        raise MediaError(f"{container.name} has an audio stream of a codec that FFmpeg does not know; fetch it again")
     rate = stream.codec_context.sample_rate
     begin_s = None if start_s is None else origin_s(container) + start_s
     if begin_s is not None and start_s:
