@@ -13,15 +13,15 @@ from data_tools.manifest import RejectedError, Row, relative_to
 from data_tools.scene_cuts import SceneCuts
 from data_tools.voice_activity import load_vad
 from idlora_pl.media import (
-    Clip,
     MediaError,
     MediaInfo,
+    Sound,
     Strip,
     probe,
     read_part_sound,
     read_strips,
     write_audio,
-    write_clip,
+    write_pictures,
 )
 from idlora_pl.media.sound import fitted
 from idlora_pl.media.strips import Box
@@ -161,15 +161,20 @@ def _clip_of(video: Video, strip: Strip, key: str) -> Row:
         sound, rate_hz = read_part_sound(video.path, strip.start_s, duration_s)
         heard = _heard(sound, rate_hz, cut)
         seen, box = _seen(strip, cut)
-        frames = strip.cropped(box, cut.size)
     except FAULTS as error:
         raise _unreadable(error) from error
     waveform = fitted(resample(sound, rate_hz, cut.sample_rate_hz), round(duration_s * cut.sample_rate_hz))
-    clip = Clip(frames, waveform.clamp(-1, 1), cut.frame_rate_fps, cut.sample_rate_hz)
     target, kept = (video.output / "clips" / f"{key}{suffix}" for suffix in (".mp4", ".wav"))
     try:
         write_audio(sound, kept, rate_hz)
-        write_clip(clip, target, metadata={"source": video.source, "start_s": f"{strip.start_s:g}"}, generated=False)
+        write_pictures(
+            strip.cropped(box, cut.size),
+            cut.frame_rate_fps,
+            Sound(waveform.clamp(-1, 1), cut.sample_rate_hz),
+            target,
+            metadata={"source": video.source, "start_s": f"{strip.start_s:g}"},
+            generated=False,
+        )
     except (MediaError, OSError) as error:
         raise OSError(f"{target} cannot be written ({error}); make room and run the command again") from error
     lists = video.output / "clips.jsonl"

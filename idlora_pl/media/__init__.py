@@ -6,7 +6,7 @@ from idlora_pl.media.reading import MediaInfo, probe, read_audio, read_clip, rea
 from idlora_pl.media.recording import read_recording
 from idlora_pl.media.small import write_audio, write_image
 from idlora_pl.media.strips import Strip, read_strips
-from idlora_pl.media.writing import AI_GENERATED_LABEL, write_clip
+from idlora_pl.media.writing import AI_GENERATED_LABEL, Sound, write_clip, write_pictures
 
 __all__ = [
     "AI_GENERATED_LABEL",
@@ -14,6 +14,7 @@ __all__ = [
     "Codecs",
     "MediaError",
     "MediaInfo",
+    "Sound",
     "Strip",
     "codecs_of",
     "middle_frame",
@@ -28,4 +29,5 @@ __all__ = [
     "write_audio",
     "write_clip",
     "write_image",
+    "write_pictures",
 ]

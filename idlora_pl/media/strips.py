@@ -69,8 +69,8 @@ class Strip:
             pictures.append(np.rot90(pixels, self.turns).transpose(2, 0, 1))
         return torch.from_numpy(np.stack(pictures))
 
-    def cropped(self, box: Box, size: Size) -> Tensor:
-        """Return all pictures inside a box, resized, as uint8 (F, 3, H, W).
+    def cropped(self, box: Box, size: Size) -> Iterator[VideoFrame]:
+        """Yield all pictures inside a box, upright, resized to `size` (H, W), as yuv420p in BT.709.
 
         Args:
             box: left, top, right, bottom as shares of the upright picture.
@@ -78,46 +78,45 @@ class Strip:
         """
         first = self.frames[0]
         left, top, right, bottom = _turned_back(box, self.turns)
-        height, width = size[::-1] if self.turns % 2 else size
         rows = [round(edge * first.height) for edge in (top, bottom)]
         columns = [round(edge * first.width) for edge in (left, right)]
-        scaler = _Cropper(first, (rows[0], columns[0], rows[1], columns[1]), (height, width))
-        pictures: list[Tensor] = []
-        previous = None
+        cropper = _Cropper(first, (rows[0], columns[0], rows[1], columns[1]), size, self.turns)
+        previous, picture = None, None
         for frame in self.frames:
-            if frame is not previous:
-                upright = np.rot90(scaler.picture(frame), self.turns)
-                pictures.append(torch.from_numpy(upright.transpose(2, 0, 1).copy()))
-                previous = frame
-            else:
-                pictures.append(pictures[-1])
-        return torch.stack(pictures)
+            picture = picture if frame is previous else cropper.picture(frame)
+            previous = frame
+            assert picture is not None
+            yield picture
 
 
 class _Cropper:
-    """FFmpeg's crop and scale filters, which copy no pixel outside the box."""
+    """FFmpeg's crop, scale and transpose filters, which copy no pixel outside the box."""
 
-    def __init__(self, like: VideoFrame, box: tuple[int, int, int, int], size: Size) -> None:
+    def __init__(self, like: VideoFrame, box: tuple[int, int, int, int], size: Size, turns: int) -> None:
         top, left, bottom, right = box
+        height, width = size[::-1] if turns % 2 else size
         self.graph = Graph()
         source = self.graph.add_buffer(
             width=like.width, height=like.height, format=like.format, time_base=Fraction(1, 1000)
         )
         crop = self.graph.add("crop", f"w={max(1, right - left)}:h={max(1, bottom - top)}:x={left}:y={top}:exact=1")
         flags = "bicubic+accurate_rnd+full_chroma_int"
-        scale = self.graph.add("scale", f"w={size[1]}:h={size[0]}:flags={flags}")
-        kind = self.graph.add("format", "pix_fmts=rgb24")
-        parts = [source, crop, scale, kind, self.graph.add("buffersink")]
+        scale = self.graph.add("scale", f"w={width}:h={height}:flags={flags}:out_color_matrix=bt709:out_range=tv")
+        kind = self.graph.add("format", "pix_fmts=yuv420p")
+        upright = [self.graph.add("transpose", "cclock") for _ in range(turns % 4)]
+        parts = [source, crop, scale, kind, *upright, self.graph.add("buffersink")]
         for earlier, later in zip(parts, parts[1:], strict=False):
             earlier.link_to(later)
         self.graph.configure()
         self.count = 0
 
-    def picture(self, frame: VideoFrame) -> np.ndarray:
-        """Return one picture as (H, W, 3)."""
+    def picture(self, frame: VideoFrame) -> VideoFrame:
+        """Return one picture."""
         frame.pts, self.count = self.count, self.count + 1
         self.graph.push(frame)
-        return self.graph.pull().to_ndarray()
+        found = self.graph.pull()
+        assert isinstance(found, VideoFrame)
+        return found
 
 
 def _turned_back(box: Box, turns: int) -> Box:

@@ -2,8 +2,10 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 
 import av
 import torch
@@ -43,31 +45,76 @@ def write_clip(
         ValueError: when the clip has no frames, a sample rate or channels that AAC cannot hold, or scale < 1.
         MediaError: when the encoder or the disk refuses.
     """
-    _refuse_unwritable(clip, scale)
+    if scale < 1:
+        raise ValueError(f"scale must be a whole number of at least 1; got {scale}")
+    sound = Sound(clip.waveform, clip.sample_rate_hz)
+    pictures = _pictures(_even(clip.frames, scale))
+    write_pictures(pictures, clip.frame_rate_fps, sound, path, metadata=metadata, generated=generated)
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """Samples to be written.
+
+    Attributes:
+        waveform: float (1 or 2, S) in [-1, 1].
+        sample_rate_hz: their rate.
+    """
+
+    waveform: Tensor
+    sample_rate_hz: int
+
+
+def write_pictures(
+    pictures: Iterable[VideoFrame],
+    frame_rate_fps: float,
+    sound: Sound,
+    path: str | os.PathLike[str],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    generated: bool = True,
+) -> None:
+    """Write pictures as they come, all of one even size in yuv420p, with sound, as `write_clip` does.
+
+    Args:
+        pictures: FFmpeg frames; their times are set here.
+        frame_rate_fps: of the pictures.
+        sound: what is heard from the first picture on.
+        path: as in `write_clip`, like the others.
+        metadata: as there.
+        generated: as there.
+
+    Raises:
+        ValueError: when there is no picture or no sample, or a rate or number of channels that AAC cannot hold.
+        MediaError: when the encoder or the disk refuses.
+    """
+    _refuse_unwritable(sound)
     options = {"movflags": "faststart"}
+    coming = iter(pictures)
+    first = next(coming, None)
+    if first is None:
+        raise ValueError("a clip without frames or without samples cannot be written; check its slice")
+    size = f"{first.height} x {first.width}"
     try:
         with replacing(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
             container.metadata.update(_tags(metadata or {}, generated))
-            _mux(container, clip, scale)
+            _mux(container, first, coming, frame_rate_fps, sound)
     except av.FFmpegError as error:
-        size = " x ".join(str(side * scale) for side in clip.frames.shape[-2:])
         raise MediaError(
-            f"{path} cannot be written ({error.strerror}); H.264 was given {len(clip.frames)} frames of "
-            f"{size} pixels, choose another size or folder"
+            f"{path} cannot be written ({error.strerror}); H.264 was given frames of {size} pixels, choose another "
+            "size or folder"
         ) from error
 
 
-def _refuse_unwritable(clip: Clip, scale: int) -> None:
-    """Raise ValueError for what H.264 or AAC cannot hold."""
-    if scale < 1:
-        raise ValueError(f"scale must be a whole number of at least 1; got {scale}")
-    if clip.frames.shape[0] == 0 or clip.waveform.shape[1] == 0:
+def _refuse_unwritable(sound: Sound) -> None:
+    """Raise ValueError for what AAC cannot hold."""
+    if sound.waveform.shape[1] == 0:
         raise ValueError("a clip without frames or without samples cannot be written; check its slice")
-    if clip.waveform.shape[0] not in _LAYOUTS:
-        raise ValueError(f"waveform has {len(clip.waveform)} channels, mp4 holds 1 or 2; mix it down first")
-    if clip.sample_rate_hz not in _AAC_RATES_HZ:
+    if sound.waveform.shape[0] not in _LAYOUTS:
+        raise ValueError(f"waveform has {len(sound.waveform)} channels, mp4 holds 1 or 2; mix it down first")
+    if sound.sample_rate_hz not in _AAC_RATES_HZ:
         rates = ", ".join(map(str, _AAC_RATES_HZ))
-        raise ValueError(f"sample_rate_hz must be one of {rates}; got {clip.sample_rate_hz}; resample first")
+        raise ValueError(f"sample_rate_hz must be one of {rates}; got {sound.sample_rate_hz}; resample first")
 
 
 def _tags(metadata: Mapping[str, str], generated: bool) -> dict[str, str]:
@@ -78,30 +125,37 @@ def _tags(metadata: Mapping[str, str], generated: bool) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
-def _mux(container: OutputContainer, clip: Clip, scale: int) -> None:
+def _mux(
+    container: OutputContainer, first: VideoFrame, rest: Iterator[VideoFrame], frame_rate_fps: float, sound: Sound
+) -> None:
     """Encode picture and sound into an open container."""
-    frames = _even(clip.frames, scale)
-    video = container.add_stream("libx264", rate=Fraction(clip.frame_rate_fps).limit_denominator(1001))
-    video.height, video.width = frames[0].shape[-2:]
+    rate = Fraction(frame_rate_fps).limit_denominator(1001)
+    video = container.add_stream("libx264", rate=rate)
+    video.height, video.width = first.height, first.width
     video.pix_fmt = "yuv420p"
     video.options = {"crf": "18", "preset": "veryfast"}
     video.codec_context.color_range, video.codec_context.colorspace = ColorRange.MPEG, 1  # 1 is BT.709
-    audio = container.add_stream("aac", rate=clip.sample_rate_hz, layout=_LAYOUTS[clip.waveform.shape[0]])
-    scaler = VideoReformatter()
-    for index in range(len(clip.frames)):
-        picture = VideoFrame.from_ndarray(frames[index].permute(1, 2, 0).numpy(), format="rgb24")
-        picture = scaler.reformat(
-            picture, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-        )
-        picture.pts = index
+    audio = container.add_stream("aac", rate=sound.sample_rate_hz, layout=_LAYOUTS[sound.waveform.shape[0]])
+    for index, picture in enumerate(chain([first], rest)):
+        picture.pts, picture.time_base = index, 1 / rate
         container.mux(video.encode(picture))
-    sound = AudioFrame.from_ndarray(
-        clip.waveform.clamp(-1, 1).contiguous().cpu().numpy(), format="fltp", layout=audio.layout.name
+    heard = AudioFrame.from_ndarray(
+        sound.waveform.clamp(-1, 1).contiguous().cpu().numpy(), format="fltp", layout=audio.layout.name
     )
-    sound.sample_rate, sound.pts = clip.sample_rate_hz, 0
-    container.mux(audio.encode(sound))
+    heard.sample_rate, heard.pts = sound.sample_rate_hz, 0
+    container.mux(audio.encode(heard))
     container.mux(video.encode(None))
     container.mux(audio.encode(None))
+
+
+def _pictures(frames: Tensor) -> Iterator[VideoFrame]:
+    """Yield frames uint8 (F, 3, H, W) as the encoder wants them."""
+    scaler = VideoReformatter()
+    for frame in frames:
+        picture = VideoFrame.from_ndarray(frame.permute(1, 2, 0).numpy(), format="rgb24")
+        yield scaler.reformat(
+            picture, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
 
 
 def _even(frames: Tensor, scale: int) -> Tensor:
