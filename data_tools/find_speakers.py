@@ -11,6 +11,7 @@ from torch import Tensor
 from data_tools.clip_list import file_of, moved, read_clips, rejection
 from data_tools.command import run
 from data_tools.manifest import Row, write_rows
+from data_tools.parallel import n_workers_of
 from data_tools.speakers.embedders import Embedder, available_face, choose_embedder
 from data_tools.speakers.grouping import SeenBy, group, joint_distances
 from data_tools.speakers.quality import compare, confidences, disagreements
@@ -81,13 +82,13 @@ def find_speakers(
     truth: str | None = None,
     voice_threshold: float | None = None,
     face_threshold: float | None = None,
-    workers: int = 1,
+    workers: int | None = None,
 ) -> None:
     """Group clips into speakers by voice and, where there is a network for it, by face.
 
     Writes OUTPUT/clips.jsonl (the list with `speaker` and `speaker_margin`), speakers.json (who has which clips and
     how sure that is), disagreements.jsonl, rejected.jsonl with a reason (a voice that cannot be read: unreadable,
-    no_audio, silent, too_short; unsafe_key, duplicate_key, missing_file), and OUTPUT/embeddings, from which a run that
+    no_audio, silent, too_short, crashed; unsafe_key, duplicate_key, missing_file), and OUTPUT/embeddings, from which a run that
     was interrupted continues.
 
     Args:
@@ -102,7 +103,7 @@ def find_speakers(
         truth: A key of the list that holds the true speaker, to print how good the result is; never the labels' key.
         voice_threshold: Cosine above which two groups of clips are one speaker's; by default the documented one.
         face_threshold: The same for faces.
-        workers: Processes that embed.
+        workers: Processes; by default one for every core.
     """
     source, folder, at = Path(clips), Path(output), Path(weights).expanduser()
     if truth is not None and truth == labels:
@@ -115,7 +116,7 @@ def find_speakers(
         raise ValueError(f"no clip of {source} has a value under --truth {truth}; give a key of its rows")
     hashes = {row["key"]: sha256_of(file_of(row, source)) for row in rows}
     files = {file_of(row, source): hashes[row["key"]] for row in rows}
-    known = embed_clips(files, embedders, folder / "embeddings", workers=workers)
+    known = embed_clips(files, embedders, folder / "embeddings", workers=n_workers_of(workers))
     kept, unseen = _seen_by_any(rows, hashes, known, embedders)
     rejected += unseen
     write_rows(folder / "rejected.jsonl", rejected)
@@ -166,7 +167,7 @@ def _write(found: Found, source: Path, folder: Path, speakers: Row) -> None:
     write_rows(
         listed,
         (
-            moved(row, source, listed, "voice") | {"speaker": found.names[number], "speaker_margin": margin}
+            moved(row, source, listed) | {"speaker": found.names[number], "speaker_margin": margin}
             for row, number, margin in zip(found.rows, found.groups, found.margins, strict=True)
         ),
     )
