@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from rich.progress import Progress
-
 from data_tools.clip_list import file_of, moved, read_clips, rejection
 from data_tools.command import run
-from data_tools.ledger import Ledger, opened_ledger, state_of
+from data_tools.ledger import opened_ledger, state_of
 from data_tools.manifest import Row, relative_to, write_rows
-from data_tools.parallel import Crashed, n_workers_of, run_all
+from data_tools.noted import run_noted
+from data_tools.parallel import n_workers_of
 from data_tools.summary import print_summary
 from data_tools.voices.cleaning import Voice, clean_voice
 from data_tools.voices.denoisers import load_denoiser
@@ -54,7 +53,8 @@ def clean_reference(
     ]
     settings = {"backend": made_by, "clean_above_db": clean_above_db}
     with opened_ledger(folder, "clean_reference", settings) as ledger:
-        found = _clean_all(voices, ledger, n_workers_of(workers))
+        states = {voice.key: f"{voice.path} {state_of(voice.path)}" for voice in voices}
+        found = run_noted(clean_voice, voices, states, ledger, n_workers_of(workers), label="cleaning", keep=_is_there)
         listed = folder / "clips.jsonl"
         kept = []
         for row, voice in zip(rows, voices, strict=True):
@@ -72,27 +72,8 @@ def clean_reference(
         raise ValueError(f"no clip has a voice; {folder / 'rejected.jsonl'} has the reasons")
 
 
-def _clean_all(voices: list[Voice], ledger: Ledger, n_workers: int) -> dict[str, Row]:
-    """Clean what is not cleaned yet; return the row of each voice by key."""
-    states = {voice.key: f"{voice.path} {state_of(voice.path)}" for voice in voices}
-    found: dict[str, Row] = {}
-    for voice in voices:
-        noted = ledger.find(voice.key, states[voice.key])
-        if noted is not None and (voice.target.is_file() or not noted[0].get("cleaned")):
-            found[voice.key] = noted[0]
-    left = [voice for voice in voices if voice.key not in found]
-    with Progress() as progress:
-        bar = progress.add_task("cleaning", total=len(voices), completed=len(found))
-
-        def done(voice: Voice, rows: list[Row] | Crashed) -> None:
-            if isinstance(rows, Crashed):
-                rows = [{"reason": "crashed", "detail": "the process that read it died, as for a want of memory"}]
-            found[voice.key] = rows[0]
-            ledger.note(voice.key, states[voice.key], rows)
-            progress.advance(bar)
-
-        run_all(clean_voice, left, n_workers, done)
-    return found
+def _is_there(voice: Voice, row: Row) -> bool:
+    return voice.target.is_file() or not row.get("cleaned")
 
 
 if __name__ == "__main__":

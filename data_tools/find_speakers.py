@@ -88,8 +88,8 @@ def find_speakers(
 
     Writes OUTPUT/clips.jsonl (the list with `speaker` and `speaker_margin`), speakers.json (who has which clips and
     how sure that is), disagreements.jsonl, rejected.jsonl with a reason (a voice that cannot be read: unreadable,
-    no_audio, silent, too_short, crashed; unsafe_key, duplicate_key, missing_file), and OUTPUT/embeddings, from which a run that
-    was interrupted continues.
+    no_audio, silent, too_short, crashed; unsafe_key, duplicate_key, missing_file), and OUTPUT/embeddings, from which
+    a run that was interrupted continues.
 
     Args:
         clips: The clips.jsonl of cut_clips, or a folder of videos or sounds.
