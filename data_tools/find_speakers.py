@@ -4,9 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
-from torch import Tensor
 
 from data_tools.clip_list import file_of, moved, read_clips, rejection
 from data_tools.command import run
@@ -15,7 +13,7 @@ from data_tools.parallel import n_workers_of
 from data_tools.speakers.embedders import Embedder, available_face, choose_embedder
 from data_tools.speakers.grouping import SeenBy, group, joint_distances
 from data_tools.speakers.quality import compare, confidences, disagreements
-from data_tools.speakers.remembered import Seen, embed_clips
+from data_tools.speakers.remembered import Seen, embed_clips, stacked
 from data_tools.speakers.report import Found, speakers_file, summary
 from idlora_pl.files import replacing
 from idlora_pl.scorers.hashing import sha256_of
@@ -57,19 +55,13 @@ def find(rows: list[Row], seen: Sequence[tuple[Embedder, list[Seen]]], labels: S
         seen: networks with the vector of each clip, or the reason why there is none.
         labels: of the clips.
     """
-    views = [SeenBy(one.view, _stacked(vectors), one.threshold) for one, vectors in seen]
+    views = [SeenBy(one.view, stacked(vectors), one.threshold) for one, vectors in seen]
     distances = joint_distances(views)
     groups = group(distances, labels)
     names = name_groups(groups, labels)
     margins, nearest = confidences(distances, groups)
     keys = [row["key"] for row in rows]
     return Found(rows, groups, names, margins, nearest, disagreements(views, groups, keys, names))
-
-
-def _stacked(vectors: Sequence[Seen]) -> np.ndarray:
-    size = next((len(vector) for vector in vectors if isinstance(vector, Tensor)), 1)
-    empty = np.full(size, np.nan, np.float32)
-    return np.stack([vector.float().numpy() if isinstance(vector, Tensor) else empty for vector in vectors])
 
 
 def find_speakers(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,9 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from data_tools.parallel import Crashed, run_all
-from data_tools.speakers.embedders import Embedder
 from idlora_pl.files import replacing
-from idlora_pl.media import MediaError, read_recording
+from idlora_pl.media import Clip, MediaError, read_recording
 from idlora_pl.metrics.scorable import Unscorable
 
 KEEP_EVERY = 100
@@ -28,11 +28,26 @@ Seen = Tensor | str
 """A vector (D,), or the reason why there is none."""
 
 
+class Embeds(Protocol):
+    """Something that makes a vector of a clip, such as `speakers.embedders.Embedder`."""
+
+    @property
+    def name(self) -> str:
+        """Names the file of its vectors."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of what they depend on."""
+
+    def embed(self, clip: Clip) -> Tensor:
+        """Return a vector (D,); raises `Unscorable` without one."""
+
+
 @dataclass(frozen=True)
 class _Look:
     """Embed one clip with every network; runs in worker processes."""
 
-    embedders: tuple[Embedder, ...]
+    embedders: tuple[Embeds, ...]
 
     def __call__(self, item: tuple[Path, str]) -> dict[str, np.ndarray | str]:
         try:
@@ -49,7 +64,7 @@ class _Look:
 
 
 def embed_clips(
-    files: Mapping[Path, str], embedders: Sequence[Embedder], folder: Path, *, workers: int
+    files: Mapping[Path, str], embedders: Sequence[Embeds], folder: Path, *, workers: int
 ) -> dict[str, dict[str, Seen]]:
     """Embed clips, but for those that are remembered.
 
@@ -84,7 +99,14 @@ def embed_clips(
     return known
 
 
-def _file_of(embedder: Embedder, folder: Path) -> Path:
+def stacked(vectors: Sequence[Seen]) -> np.ndarray:
+    """Return vectors as (N, D) float32, a row of NaN for each reason."""
+    size = next((len(vector) for vector in vectors if isinstance(vector, Tensor)), 1)
+    empty = np.full(size, np.nan, np.float32)
+    return np.stack([vector.float().numpy() if isinstance(vector, Tensor) else empty for vector in vectors])
+
+
+def _file_of(embedder: Embeds, folder: Path) -> Path:
     return folder / f"{embedder.name}-{embedder.digest[:16]}.safetensors"
 
 
@@ -105,7 +127,7 @@ def read_embeddings(path: Path) -> dict[str, Seen]:
     return vectors | reasons
 
 
-def _keep(seen: Mapping[str, Seen], path: Path, embedder: Embedder) -> None:
+def _keep(seen: Mapping[str, Seen], path: Path, embedder: Embeds) -> None:
     vectors = {digest: value for digest, value in seen.items() if isinstance(value, Tensor)}
     reasons = {digest: value for digest, value in seen.items() if isinstance(value, str) and value != CRASHED}
     about = {"scorer": embedder.name, "weights": embedder.digest, "reasons": json.dumps(reasons, sort_keys=True)}
