@@ -167,7 +167,8 @@ def whisper(tmp_path_factory) -> Path:
         spoken = model.model.decoder.embed_tokens.weight
         spoken[ids[special[0]]] = 1.2 * spoken[ids["Ġblue"]]
     model.generation_config = GenerationConfig(
-        decoder_start_token_id=ids[special[1]], max_length=12, no_timestamps_token_id=ids[special[2]], is_multilingual=False,
+        decoder_start_token_id=ids[special[1]], max_length=12, is_multilingual=False,
+        no_timestamps_token_id=ids[special[2]],
         suppress_tokens=[ids[name] for name in special[1:]], begin_suppress_tokens=[ids[special[0]]], **tokens,
     )  # fmt: skip
     model.save_pretrained(folder)
