@@ -137,6 +137,13 @@ def test_a_second_run_cleans_only_what_is_missing(voices, tmp_path, monkeypatch)
     assert (tmp_path / "out" / first["noisy"]["voice"]).read_bytes() == before
 
 
+def test_a_clip_may_be_called_like_a_file_of_the_ledger(voices, tmp_path):
+    (voices / "noisy.wav").rename(voices / "settings.wav")
+    first = cleaned(voices, tmp_path / "out")
+    assert first["settings"]["cleaned"]
+    assert cleaned(voices, tmp_path / "out") == first
+
+
 class Quieter:
     def denoise(self, waveform, rate_hz):
         return 0.5 * waveform
