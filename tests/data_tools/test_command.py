@@ -7,7 +7,17 @@ import pytest
 
 from data_tools.command import run
 
-VERBS = ("cut_clips", "pair_clips", "encode_clips", "write_shards", "inspect_shard", "import_released")
+VERBS = (
+    "cut_clips",
+    "find_speakers",
+    "clean_reference",
+    "caption_clips",
+    "pair_clips",
+    "encode_clips",
+    "write_shards",
+    "inspect_shard",
+    "import_released",
+)
 
 
 def tool(source: str, times: int = 1, loud: bool = False) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from data_tools import find_speakers as tool
@@ -11,10 +12,13 @@ from data_tools.cut_clips import cut_clips
 from data_tools.find_speakers import find_speakers
 from data_tools.manifest import read_rows, write_rows
 from data_tools.speakers import remembered
-from idlora_pl.nano import videos
+from data_tools.speakers.nano_face import NanoFaceEmbedder
+from idlora_pl.media import write_audio
+from idlora_pl.nano import corpus, videos, world
+from idlora_pl.nano.render import render
 from idlora_pl.scorers.weights import Unavailable
 
-NANO = {"voice": "nano_speaker", "face": "none"}
+NANO = {"voice": "nano_speaker", "face": "none", "workers": 1}
 KEYS = ("key", "path", "source", "speaker")
 
 
@@ -22,7 +26,7 @@ KEYS = ("key", "path", "source", "speaker")
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nano")
     videos.main([str(folder / "videos"), "--speakers", "4", "--clips", "4"])
-    cut_clips(str(folder / "videos"), str(folder / "cut"), size="64")
+    cut_clips(str(folder / "videos"), str(folder / "cut"), size="64", centre_crop=True, any_sound=True, workers=1)
     return folder / "cut" / "clips.jsonl"
 
 
@@ -48,7 +52,7 @@ def test_speakers_of_nano_videos_are_found(clips, tmp_path, capsys):
 @pytest.mark.slow
 def test_two_processes_find_the_same(clips, tmp_path):
     for name, workers in (("one", 1), ("two", 2)):
-        find_speakers(str(clips), str(tmp_path / name), labels="none", workers=workers, **NANO)
+        find_speakers(str(clips), str(tmp_path / name), labels="none", **NANO | {"workers": workers})
     assert (tmp_path / "one/speakers.json").read_text() == (tmp_path / "two/speakers.json").read_text()
 
 
@@ -145,7 +149,7 @@ def test_bad_options_are_refused(clips, tmp_path):
     with pytest.raises(Unavailable, match=r"spk_sim_dvector: .* is missing; get it with: curl"):
         find_speakers(str(clips), output, voice="spk_sim_dvector", weights=str(tmp_path))
     with pytest.raises(ValueError, match=r"workers must be at least 1; got 0"):
-        find_speakers(str(clips), output, workers=0, **NANO)
+        find_speakers(str(clips), output, **NANO | {"workers": 0})
 
 
 def test_a_damaged_file_of_embeddings_is_named(tmp_path):
@@ -166,3 +170,43 @@ def test_forty_speakers_in_four_hundred_videos_are_found(tmp_path):
     truth = found(tmp_path / "out")["truth"]
     assert (truth["n_clips"], truth["n_true"]) == (400, 40)
     assert truth["f1"] >= 0.95
+
+
+def test_voice_and_face_find_nano_speakers_together(clips, tmp_path):
+    find_speakers(str(clips), str(tmp_path), labels="none", truth="speaker", **NANO | {"face": "nano_face"})
+    assert found(tmp_path)["truth"]["f1"] == 1.0
+    assert [one["scorer"] for one in found(tmp_path)["embedders"]] == ["nano_speaker", "nano_face"]
+    assert min(one["least_margin"] for one in found(tmp_path)["speakers"].values()) > 1.0
+
+
+def test_faces_of_one_nano_person_are_alike_and_of_two_are_not():
+    people = [world.speaker(corpus.split_seed("validation", index)) for index in range(6)]
+    made = render(people * 2, [world.script(700 + index) for index in range(12)]).frames
+    network = NanoFaceEmbedder()
+    vectors = torch.stack([torch.nn.functional.normalize(network.embed(frames).mean(0), dim=0) for frames in made])
+    cosines = vectors[:6] @ vectors[6:].T
+    assert cosines.diagonal().min() > 0.95
+    assert (cosines - 2 * torch.eye(6)).max() < 0.85
+
+
+class Killer:
+    """A network whose process dies at one clip."""
+
+    name, digest = "killer", "0"
+
+    def embed(self, clip):
+        if clip.waveform.abs().max() > 0.99:
+            os._exit(9)
+        return torch.ones(2)
+
+
+def test_a_clip_whose_process_dies_has_a_reason_and_is_tried_again(tmp_path):
+    tone = torch.sin(torch.arange(16000) / 20)[None]
+    files = {}
+    for k, level in enumerate((0.5, 1.0, 0.25)):
+        write_audio(level * tone, tmp_path / f"{k}.wav", 16000)
+        files[tmp_path / f"{k}.wav"] = str(k)
+    seen = remembered.embed_clips(files, [Killer()], tmp_path / "kept", workers=2)["killer"]
+    assert seen.pop("1") == "crashed"
+    assert sorted(seen) == ["0", "2"]
+    assert sorted(remembered.read_embeddings(tmp_path / "kept/killer-0.safetensors")) == ["0", "2"]
