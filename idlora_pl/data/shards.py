@@ -40,6 +40,16 @@ __all__ = [
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
+def is_key(key: str) -> bool:
+    """Say whether a sample may have this name: letters, digits, _ and -, 1 to 80 of them.
+
+    Example:
+        >>> is_key("ann-a-000-r1"), is_key("../ann"), is_key("a.b")
+        (True, False, False)
+    """
+    return _KEY.fullmatch(key) is not None
+
+
 def write_shards(
     samples: Iterable[PairSample],
     folder: str | os.PathLike[str],
@@ -125,7 +135,7 @@ def write_shard(
     with open(path, "wb") as file, wds.TarWriter(file, "", "", 0o644, encoder=False, mtime=0) as tar:
         for sample in samples:
             name = f"{path.name}: clip {sample.key}"
-            if not _KEY.fullmatch(sample.key):
+            if not is_key(sample.key):
                 raise ShardError(f"{name} has a key outside letters, digits, _ and - (1 to 80); rename it")
             if sample.key in taken:
                 raise ShardError(f"{name} is in the set twice; give every pair its own key")
