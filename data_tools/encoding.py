@@ -38,7 +38,7 @@ class EncodeClips(L.LightningModule):
         self.known: dict[str, TextFeatures] = {}
 
     def on_predict_start(self) -> None:
-        """Give weights on the CPU memory of their own, of which the last bits of what is encoded depend."""
+        """Give weights on the CPU memory of their own; where they lie decides the last bits of what is encoded."""
         if self.device.type == "cpu":
             for part in (self.codecs, self.text):
                 if isinstance(part, nn.Module):

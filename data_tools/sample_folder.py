@@ -68,9 +68,7 @@ def find_samples(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give the one that data_tools.encode_clips wrote")
     if not (folder / LIST_NAME).is_file():
-        raise ValueError(
-            f"{folder} has no {LIST_NAME}, so it is not finished; run data_tools.encode_clips again"
-        )
+        raise ValueError(f"{folder} has no {LIST_NAME}, so it is not finished; run data_tools.encode_clips again")
     keys = sorted(str(row["key"]) for row in read_rows(folder / LIST_NAME, ["key"]))
     for key in keys:
         if not is_key(key):
