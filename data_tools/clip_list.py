@@ -8,6 +8,8 @@ from data_tools.manifest import Row, located, read_rows, relative_to
 from data_tools.videos import SUFFIXES, name_videos
 
 SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
+FILES = ("path", "sound", "voice")
+"""Keys of a row that are paths: the clip, its sound at its own rate, and its sound when it is cleaned."""
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 
 
@@ -70,18 +72,16 @@ def _folder_rows(folder: Path) -> list[Row]:
     ]
 
 
-def moved(row: Row, source: Path, target: Path, *names: str) -> Row:
-    """Return a row of the list `source` for the list `target`: paths under "path" and `names` lead to the same files.
+def moved(row: Row, source: Path, target: Path) -> Row:
+    """Return a row of the list `source` for the list `target`: its paths lead to the same files.
 
     Args:
         row: of the list.
         source: the list, or the folder that was given in its place.
         target: the new list.
-        names: further keys of paths.
     """
     beside = source / "clips.jsonl" if source.is_dir() else source
-    paths = {name: relative_to(target, located(beside, row[name])) for name in ("path", *names) if row.get(name)}
-    return row | paths
+    return row | {name: relative_to(target, located(beside, row[name])) for name in FILES if row.get(name)}
 
 
 def file_of(row: Row, source: Path, name: str = "path") -> Path:

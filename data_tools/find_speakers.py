@@ -4,17 +4,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
-from torch import Tensor
 
 from data_tools.clip_list import file_of, moved, read_clips, rejection
 from data_tools.command import run
 from data_tools.manifest import Row, write_rows
+from data_tools.parallel import n_workers_of
 from data_tools.speakers.embedders import Embedder, available_face, choose_embedder
 from data_tools.speakers.grouping import SeenBy, group, joint_distances
 from data_tools.speakers.quality import compare, confidences, disagreements
-from data_tools.speakers.remembered import Seen, embed_clips
+from data_tools.speakers.remembered import Seen, embed_clips, stacked
 from data_tools.speakers.report import Found, speakers_file, summary
 from idlora_pl.files import replacing
 from idlora_pl.scorers.hashing import sha256_of
@@ -56,19 +55,13 @@ def find(rows: list[Row], seen: Sequence[tuple[Embedder, list[Seen]]], labels: S
         seen: networks with the vector of each clip, or the reason why there is none.
         labels: of the clips.
     """
-    views = [SeenBy(one.view, _stacked(vectors), one.threshold) for one, vectors in seen]
+    views = [SeenBy(one.view, stacked(vectors), one.threshold) for one, vectors in seen]
     distances = joint_distances(views)
     groups = group(distances, labels)
     names = name_groups(groups, labels)
     margins, nearest = confidences(distances, groups)
     keys = [row["key"] for row in rows]
     return Found(rows, groups, names, margins, nearest, disagreements(views, groups, keys, names))
-
-
-def _stacked(vectors: Sequence[Seen]) -> np.ndarray:
-    size = next((len(vector) for vector in vectors if isinstance(vector, Tensor)), 1)
-    empty = np.full(size, np.nan, np.float32)
-    return np.stack([vector.float().numpy() if isinstance(vector, Tensor) else empty for vector in vectors])
 
 
 def find_speakers(
@@ -81,14 +74,14 @@ def find_speakers(
     truth: str | None = None,
     voice_threshold: float | None = None,
     face_threshold: float | None = None,
-    workers: int = 1,
+    workers: int | None = None,
 ) -> None:
     """Group clips into speakers by voice and, where there is a network for it, by face.
 
     Writes OUTPUT/clips.jsonl (the list with `speaker` and `speaker_margin`), speakers.json (who has which clips and
     how sure that is), disagreements.jsonl, rejected.jsonl with a reason (a voice that cannot be read: unreadable,
-    no_audio, silent, too_short; unsafe_key, duplicate_key, missing_file), and OUTPUT/embeddings, from which a run that
-    was interrupted continues.
+    no_audio, silent, too_short, crashed; unsafe_key, duplicate_key, missing_file), and OUTPUT/embeddings, from which
+    a run that was interrupted continues.
 
     Args:
         clips: The clips.jsonl of cut_clips, or a folder of videos or sounds.
@@ -102,7 +95,7 @@ def find_speakers(
         truth: A key of the list that holds the true speaker, to print how good the result is; never the labels' key.
         voice_threshold: Cosine above which two groups of clips are one speaker's; by default the documented one.
         face_threshold: The same for faces.
-        workers: Processes that embed.
+        workers: Processes; by default one for every core.
     """
     source, folder, at = Path(clips), Path(output), Path(weights).expanduser()
     if truth is not None and truth == labels:
@@ -115,7 +108,7 @@ def find_speakers(
         raise ValueError(f"no clip of {source} has a value under --truth {truth}; give a key of its rows")
     hashes = {row["key"]: sha256_of(file_of(row, source)) for row in rows}
     files = {file_of(row, source): hashes[row["key"]] for row in rows}
-    known = embed_clips(files, embedders, folder / "embeddings", workers=workers)
+    known = embed_clips(files, embedders, folder / "embeddings", workers=n_workers_of(workers))
     kept, unseen = _seen_by_any(rows, hashes, known, embedders)
     rejected += unseen
     write_rows(folder / "rejected.jsonl", rejected)
@@ -166,7 +159,7 @@ def _write(found: Found, source: Path, folder: Path, speakers: Row) -> None:
     write_rows(
         listed,
         (
-            moved(row, source, listed, "voice") | {"speaker": found.names[number], "speaker_margin": margin}
+            moved(row, source, listed) | {"speaker": found.names[number], "speaker_margin": margin}
             for row, number, margin in zip(found.rows, found.groups, found.margins, strict=True)
         ),
     )

@@ -1,61 +1,22 @@
 """Choose a voice reference and a prompt for every clip."""
 
-import json
 from pathlib import Path
 
 from rich.console import Console
 
+from data_tools.clip_list import is_safe_key
 from data_tools.command import run
-from data_tools.manifest import Row, located, read_rows, relative_to, write_rows
-from idlora_pl.data.pairs import ClipRecord, Pair, PairRule
-from idlora_pl.data.pairs import pair_clips as choose_references
-from idlora_pl.prompt import split_prompt
+from data_tools.manifest import read_rows, write_rows
+from data_tools.pairing import Choice, read_prompts
+from data_tools.parallel import n_workers_of
+from data_tools.splitting.benchmarks import LEVELS, write_benchmarks
+from data_tools.splitting.checking import Checks, LeakRule, refuse_leaks, split_rows
+from data_tools.summary import print_summary
+from idlora_pl.data.pairs import PairRule
+from idlora_pl.data.splits import SPLITS
+from idlora_pl.scorers.loading import WEIGHTS
 
 REQUIRED = ("key", "path", "source", "speaker", "n_frames", "duration_s")
-
-
-def read_prompts(path: Path) -> dict[str, str]:
-    """Read {clip key or source video: prompt} from a JSON file."""
-    try:
-        prompts = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ValueError(f"prompt file {path} does not exist; write a JSON object of prompts") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"prompt file {path} is not JSON ({error}); correct it") from error
-    if not isinstance(prompts, dict) or not all(isinstance(value, str) for value in prompts.values()):
-        raise ValueError(f'prompt file {path} must be one object {{"<clip key or source>": "<prompt>"}}')
-    return prompts
-
-
-def prompt_of(row: Row, prompts: dict[str, str], default: str | None) -> str | None:
-    """Return the prompt of a clip: from the file by key or source, else from its row, else the default.
-
-    Raises:
-        ValueError: when the prompt lacks a section.
-    """
-    text = prompts.get(row["key"], prompts.get(row["source"], row.get("prompt", default)))
-    if text is not None:
-        try:
-            split_prompt(text)
-        except ValueError as error:
-            raise ValueError(f"clip {row['key']}: {error}") from error
-    return text
-
-
-def pair_row(pair: Pair, number: int, rows: dict[str, Row], clips: Path, pairs: Path) -> Row:
-    """Describe one pair: `number` counts the references of one target."""
-    target, reference = rows[pair.target], rows[pair.reference]
-    return {
-        "key": pair.target if number == 0 else f"{pair.target}-r{number}",
-        "target": relative_to(pairs, located(clips, target["path"])),
-        "reference": relative_to(pairs, located(clips, reference["path"])),
-        "speaker": target["speaker"],
-        "target_key": pair.target,
-        "reference_key": pair.reference,
-        "n_frames": target["n_frames"],
-        "duration_s": target["duration_s"],
-        "reference_duration_s": reference["duration_s"],
-    }
 
 
 def pair_clips(
@@ -66,43 +27,65 @@ def pair_clips(
     prompt: str | None = None,
     per_target: int = 1,
     seed: int = 0,
+    split: str | None = None,
+    voice: str = "none",
+    face: str = "auto",
+    weights: str = str(WEIGHTS),
+    embeddings: str | None = None,
+    leaks: LeakRule = "refuse",
+    benchmark: str | None = None,
+    workers: int | None = None,
 ) -> None:
-    """Pair every clip with a voice reference of the same speaker.
+    """Pair every clip with a voice reference of the same speaker; split the speakers and look for leaks.
 
-    Writes OUTPUT, a list of pairs with target, reference, speaker and prompt, and beside it
-    rejected_pairs.jsonl with a reason (no_speaker, no_reference, no_prompt) for every clip that was left out.
+    Writes OUTPUT, a list of pairs with target, reference (the clip's cleaned `voice` where it has one), speaker,
+    consent and prompt, and beside it rejected_pairs.jsonl with a reason (no_speaker, no_reference, no_prompt) for
+    every clip that was left out. With --split every pair has `split`, OUTPUT-train.jsonl, -val and -test have those of
+    one split, and leaks.json says what is in two splits: speakers, videos, files and recordings, which are leaks, and
+    people whose voices or faces are alike, which are suspicions.
 
     Args:
-        clips: The clips.jsonl of cut_clips.
+        clips: The clips.jsonl of the tool before.
         output: The list of pairs to write, such as pairs.jsonl.
         rule: Where a reference comes from: another clip of the same_video, another video (cross_video), or
             another video in another environment (cross_environment).
         prompts: JSON file {"<clip key or source video>": "[VISUAL]: ... [SPEECH]: ... [SOUNDS]: ..."}.
         prompt: The prompt of every clip that has none of its own.
         per_target: How many references a clip is paired with at most.
-        seed: Of the choice.
+        seed: Of the choice of references and of the split.
+        split: Shares of train, val and test, such as 0.9,0.05,0.05, which deals out whole speakers; or "given" for
+            the `split` of every row.
+        voice: Scorer whose speaker network compares the speakers of different splits, as in find_speakers; or none.
+        face: The same for faces; auto takes the first whose weights are there.
+        weights: Folder of their weights.
+        embeddings: Folder of remembered embeddings, such as that of find_speakers; by default beside OUTPUT.
+        leaks: What ends with status 1 and no list of pairs: refuse, any leak; refuse_suspected, any suspicion, too;
+            report, nothing.
+        benchmark: Name of two manifests for `idlora score`, NAME_easy.json (voice and target of one video) and
+            NAME_hard.json (of two), made of the test split.
+        workers: Processes; by default one for every core.
     """
     source, target = Path(clips), Path(output)
-    rows = {row["key"]: row for row in read_rows(source, REQUIRED)}
     given = read_prompts(Path(prompts)) if prompts is not None else {}
-    named = [row for row in rows.values() if row["speaker"]]
-    records = [ClipRecord(r["key"], r["speaker"], r["source"], r.get("environment", "")) for r in named]
-    found = choose_references(records, rule, seed=seed, per_target=per_target)
-    rejected = [{"key": row["key"], "reason": "no_speaker"} for row in rows.values() if not row["speaker"]]
-    rejected += [{"key": key, "reason": "no_reference"} for key in found.unpaired]
-    pairs: list[Row] = []
-    taken: dict[str, int] = {}
-    for pair in found.pairs:
-        text = prompt_of(rows[pair.target], given, prompt)
-        if text is None:
-            rejected.append({"key": pair.target, "reason": "no_prompt"})
-            continue
-        number = taken.get(pair.target, 0)
-        taken[pair.target] = number + 1
-        pairs.append(pair_row(pair, number, rows, source, target) | {"prompt": text})
+    rows = {row["key"]: row for row in read_rows(source, REQUIRED)}
+    if benchmark is not None and (split is None or not is_safe_key(benchmark)):
+        raise ValueError(f"--benchmark {benchmark} needs --split and a name of letters, digits, _ and -")
+    beside = target.parent / "embeddings" if embeddings is None else Path(embeddings)
+    checks = Checks(voice, face, Path(weights).expanduser(), beside, n_workers_of(workers))
+    if split is not None:
+        rows = split_rows(rows, split, seed, source)
+        refuse_leaks(rows, source, target, checks, leaks)
+    choose = Choice(rows, source, target, given, prompt, per_target, seed)
+    pairs, rejected = choose.pairs(rule)
     write_rows(target.with_name("rejected_pairs.jsonl"), rejected)
+    for name in SPLITS if split is not None else ():
+        write_rows(target.with_name(f"{target.stem}-{name}.jsonl"), (row for row in pairs if row["split"] == name))
+    if benchmark is not None:
+        found = {level: choose.pairs(of, "test")[0] for level, of in LEVELS.items()}
+        sizes = write_benchmarks(found, benchmark, target)
+        Console().print(", ".join(f"{benchmark}_{level}: {size} items" for level, size in sizes.items()))
     write_rows(target, pairs)
-    Console().print(f"{len(pairs)} pairs of {len(rows)} clips in {target}, {len(rejected)} rejected")
+    print_summary(f"pair_clips: {target}, {len(rows)} clips", "pairs", len(pairs), rejected)
     if not pairs:
         raise ValueError(f"no clip could be paired; {target.with_name('rejected_pairs.jsonl')} has the reasons")
 

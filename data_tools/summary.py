@@ -10,7 +10,7 @@ from data_tools.manifest import Row
 
 
 def print_summary(title: str, made: str, n_made: int, rejected: Sequence[Row]) -> None:
-    """Print the table.
+    """Print a line and a table.
 
     Args:
         title: the verb and where it wrote.
@@ -18,7 +18,8 @@ def print_summary(title: str, made: str, n_made: int, rejected: Sequence[Row]) -
         n_made: how many.
         rejected: rows with a "reason".
     """
-    table = Table("", "count", title=title, title_justify="left")
+    Console(soft_wrap=True).print(title, highlight=False)
+    table = Table("", "count")
     table.add_row(made, str(n_made))
     table.add_section()
     for reason, count in sorted(Counter(str(row["reason"]) for row in rejected).items()):

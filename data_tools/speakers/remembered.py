@@ -4,31 +4,50 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
+from rich.progress import Progress
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from data_tools.pool import each
-from data_tools.speakers.embedders import Embedder
+from data_tools.parallel import Crashed, run_all
 from idlora_pl.files import replacing
-from idlora_pl.media import MediaError, read_recording
+from idlora_pl.media import Clip, MediaError, read_recording
 from idlora_pl.metrics.scorable import Unscorable
 
 KEEP_EVERY = 100
 """Clips after which the files are written again: as many are lost when a run is killed."""
 
+CRASHED = "crashed"
+"""The reason of a clip whose process died, as for a want of memory; it is not kept, the next run tries again."""
+
 Seen = Tensor | str
 """A vector (D,), or the reason why there is none."""
+
+
+class Embeds(Protocol):
+    """Something that makes a vector of a clip, such as `speakers.embedders.Embedder`."""
+
+    @property
+    def name(self) -> str:
+        """Names the file of its vectors."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of what they depend on."""
+
+    def embed(self, clip: Clip) -> Tensor:
+        """Return a vector (D,); raises `Unscorable` without one."""
 
 
 @dataclass(frozen=True)
 class _Look:
     """Embed one clip with every network; runs in worker processes."""
 
-    embedders: tuple[Embedder, ...]
+    embedders: tuple[Embeds, ...]
 
     def __call__(self, item: tuple[Path, str]) -> dict[str, np.ndarray | str]:
         try:
@@ -45,7 +64,7 @@ class _Look:
 
 
 def embed_clips(
-    files: Mapping[Path, str], embedders: Sequence[Embedder], folder: Path, *, workers: int
+    files: Mapping[Path, str], embedders: Sequence[Embeds], folder: Path, *, workers: int
 ) -> dict[str, dict[str, Seen]]:
     """Embed clips, but for those that are remembered.
 
@@ -62,17 +81,32 @@ def embed_clips(
     missing = {
         digest: path for path, digest in files.items() if any(digest not in known[one.name] for one in embedders)
     }
-    look, items = _Look(tuple(embedders)), [(path, digest) for digest, path in missing.items()]
-    for count, ((_, digest), found) in enumerate(each(look, items, workers=workers, label="embedding"), 1):
-        for name, value in found.items():
-            known[name][digest] = value if isinstance(value, str) else torch.from_numpy(value)
-        if count % KEEP_EVERY == 0 or count == len(items):
+    items = [(path, digest) for digest, path in missing.items()]
+    with Progress() as progress:
+        bar = progress.add_task("embedding", total=len(items))
+
+        def done(item: tuple[Path, str], found: dict[str, np.ndarray | str] | Crashed) -> None:
             for embedder in embedders:
-                _keep(known[embedder.name], _file_of(embedder, folder), embedder)
+                value = CRASHED if isinstance(found, Crashed) else found[embedder.name]
+                known[embedder.name][item[1]] = value if isinstance(value, str) else torch.from_numpy(value)
+            progress.advance(bar)
+            count = int(progress.tasks[0].completed)
+            if count % KEEP_EVERY == 0 or count == len(items):
+                for embedder in embedders:
+                    _keep(known[embedder.name], _file_of(embedder, folder), embedder)
+
+        run_all(_Look(tuple(embedders)), items, workers, done)
     return known
 
 
-def _file_of(embedder: Embedder, folder: Path) -> Path:
+def stacked(vectors: Sequence[Seen]) -> np.ndarray:
+    """Return vectors as (N, D) float32, a row of NaN for each reason."""
+    size = next((len(vector) for vector in vectors if isinstance(vector, Tensor)), 1)
+    empty = np.full(size, np.nan, np.float32)
+    return np.stack([vector.float().numpy() if isinstance(vector, Tensor) else empty for vector in vectors])
+
+
+def _file_of(embedder: Embeds, folder: Path) -> Path:
     return folder / f"{embedder.name}-{embedder.digest[:16]}.safetensors"
 
 
@@ -93,9 +127,9 @@ def read_embeddings(path: Path) -> dict[str, Seen]:
     return vectors | reasons
 
 
-def _keep(seen: Mapping[str, Seen], path: Path, embedder: Embedder) -> None:
+def _keep(seen: Mapping[str, Seen], path: Path, embedder: Embeds) -> None:
     vectors = {digest: value for digest, value in seen.items() if isinstance(value, Tensor)}
-    reasons = {digest: value for digest, value in seen.items() if isinstance(value, str)}
+    reasons = {digest: value for digest, value in seen.items() if isinstance(value, str) and value != CRASHED}
     about = {"scorer": embedder.name, "weights": embedder.digest, "reasons": json.dumps(reasons, sort_keys=True)}
     with replacing(path) as partial:
         save_file(vectors, partial, about)

@@ -11,13 +11,13 @@ FORMAT = "idlora-benchmark-1"
 PATHS = ("reference_path", "first_frame_path", "target_path", "compare_path")
 CAPTION = ("visual", "speech", "sounds", "speaking_style", "environment_sounds")
 _PLAIN = ("prompt", "output_name", "seed", "speaker", "environment", *PATHS)
-_ABOUT = ("split", "language", "source", "reference_source", "clips")
+_ABOUT = ("split", "language", "source", "reference_source", "consent", "clips")
 KNOWN = (*_PLAIN, *_ABOUT, *CAPTION)
 """Keys of an entry. `source` and `reference_source` name the videos that target and reference were cut from; `clips`
 maps a method to its clip of this entry."""
 
 _ALIASES = {"id": "output_name"} | {path.removesuffix("_path"): path for path in PATHS}
-_TEXTS = ("speaker", "environment", "split", "source", "reference_source", *CAPTION)
+_TEXTS = ("speaker", "environment", "split", "source", "reference_source", "consent", *CAPTION)
 _LANGUAGE = re.compile(r"[a-z]{2}")
 
 

@@ -7,7 +7,7 @@ captions.json                     [{"id", "speaker", "split", "visual", "speech"
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,21 @@ def write_manifest(folder: Path, output: Path, *, name: str = "", first_frames: 
     if first_frames:
         for item in items:
             item |= _first_frame(item, output.parent)
-    content = {"format": FORMAT, "name": name or folder.resolve().name, "items": items}
+    return keep_manifest(items, output, name or folder.resolve().name)
+
+
+def keep_manifest(items: Sequence[Mapping[str, Any]], output: Path, name: str) -> list[dict[str, Any]]:
+    """Write items as a manifest once they can be read back; return them as `read_prompts` gives them.
+
+    Args:
+        items: With paths relative to the folder of `output`.
+        output: The manifest.
+        name: Of the benchmark.
+
+    Raises:
+        PromptError: An item is not as described.
+    """
+    content = {"format": FORMAT, "name": name, "items": list(items)}
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     try:

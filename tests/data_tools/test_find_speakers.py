@@ -14,7 +14,7 @@ from data_tools.speakers import remembered
 from idlora_pl.nano import videos
 from idlora_pl.scorers.weights import Unavailable
 
-NANO = {"voice": "nano_speaker", "face": "none"}
+NANO = {"voice": "nano_speaker", "face": "none", "workers": 1}
 KEYS = ("key", "path", "source", "speaker")
 
 
@@ -22,7 +22,7 @@ KEYS = ("key", "path", "source", "speaker")
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nano")
     videos.main([str(folder / "videos"), "--speakers", "4", "--clips", "4"])
-    cut_clips(str(folder / "videos"), str(folder / "cut"), size="64")
+    cut_clips(str(folder / "videos"), str(folder / "cut"), size="64", centre_crop=True, any_sound=True, workers=1)
     return folder / "cut" / "clips.jsonl"
 
 
@@ -48,7 +48,7 @@ def test_speakers_of_nano_videos_are_found(clips, tmp_path, capsys):
 @pytest.mark.slow
 def test_two_processes_find_the_same(clips, tmp_path):
     for name, workers in (("one", 1), ("two", 2)):
-        find_speakers(str(clips), str(tmp_path / name), labels="none", workers=workers, **NANO)
+        find_speakers(str(clips), str(tmp_path / name), labels="none", **NANO | {"workers": workers})
     assert (tmp_path / "one/speakers.json").read_text() == (tmp_path / "two/speakers.json").read_text()
 
 
@@ -145,7 +145,7 @@ def test_bad_options_are_refused(clips, tmp_path):
     with pytest.raises(Unavailable, match=r"spk_sim_dvector: .* is missing; get it with: curl"):
         find_speakers(str(clips), output, voice="spk_sim_dvector", weights=str(tmp_path))
     with pytest.raises(ValueError, match=r"workers must be at least 1; got 0"):
-        find_speakers(str(clips), output, workers=0, **NANO)
+        find_speakers(str(clips), output, **NANO | {"workers": 0})
 
 
 def test_a_damaged_file_of_embeddings_is_named(tmp_path):

@@ -1,0 +1,108 @@
+"""Texts that the user brings: one JSON file for all clips, or a folder with a file for each."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from data_tools.captions.texts import Texts, texts_of
+from data_tools.manifest import Row, read_rows
+
+ENDINGS = (".json", ".txt", ".srt")
+_NAMES = ("key", "source")
+_IGNORED = {"key", "source", "speaker", "consent"}
+_TIMES = re.compile(r"\s*(\d+):(\d\d):(\d\d)[,.](\d{3})\s*-->\s*(\d+):(\d\d):(\d\d)[,.](\d{3}).*")
+
+
+def read_texts(path: Path, rows: list[Row]) -> dict[str, Texts]:
+    """Return the texts of clips by key; a clip that nothing is said about is left out.
+
+    Args:
+        path: a .json file {"<clip key or source>": "<prompt>" or {"visual": ..., ...}}; a .jsonl file whose rows have
+            "key" or "source" and texts; or a folder with <key>.json, .txt or .srt, or the same named after the
+            source, such as s1/a.srt for s1/a.mp4. A .txt is a prompt, or what is said when it has no heading; an .srt
+            is what is said, that of a source being cut to the time of the clip.
+        rows: the clips.
+
+    Raises:
+        ValueError: a file cannot be read or is something else; the message names it.
+    """
+    if path.is_dir():
+        found = {row["key"]: _from_folder(path, row) for row in rows}
+    else:
+        given = _from_jsonl(path) if path.suffix == ".jsonl" else _from_json(path)
+        found = {row["key"]: given.get(row["key"], given.get(str(row.get("source")), {})) for row in rows}
+    return {key: texts for key, texts in found.items() if texts}
+
+
+def _from_json(path: Path) -> dict[str, Texts]:
+    found = _parsed(path)
+    if not isinstance(found, dict):
+        raise ValueError(f'{path} must be one object {{"<clip key or source>": "<prompt>"}}')
+    return {name: texts_of(given, f"{path}, '{name}'") for name, given in found.items()}
+
+
+def _parsed(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} does not exist; give a JSON file or a folder of texts") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}); correct it") from error
+
+
+def _from_jsonl(path: Path) -> dict[str, Texts]:
+    found: dict[str, Texts] = {}
+    for number, row in enumerate(read_rows(path, ()), 1):
+        where = f"{path}, row {number}"
+        if not isinstance(row, dict) or not (name := next((row[name] for name in _NAMES if row.get(name)), None)):
+            raise ValueError(f"{where} has neither 'key' nor 'source'; add one of them")
+        found[str(name)] = texts_of({key: value for key, value in row.items() if key not in _IGNORED}, where)
+    return found
+
+
+def _from_folder(folder: Path, row: Row) -> Texts:
+    """Read the files of one clip; what stands in its own goes before that of its source, .json before .txt and .srt."""
+    source = str(row.get("source") or "")
+    texts: Texts = {}
+    for name in (row["key"], str(Path(source).with_suffix("")) if source else None):
+        if name is None or not (folder / name).resolve().is_relative_to(folder.resolve()):
+            continue
+        for ending in ENDINGS:
+            file = folder / f"{name}{ending}"
+            if file.is_file():
+                texts = _from_file(file, row if name != row["key"] else {}) | texts
+    return texts
+
+
+def _from_file(file: Path, row: Mapping[str, object]) -> Texts:
+    """Read one file; `row` has the time of the clip in the video that the file describes, or is empty."""
+    if file.suffix == ".json":
+        return texts_of(_parsed(file), str(file))
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 ({error}); save it again") from error
+    if file.suffix == ".txt" and "[" in text:
+        return texts_of(text, str(file))
+    said = text if file.suffix == ".txt" else _said(text, file, row)
+    return {"speech": " ".join(said.split())} if said.strip() else {}
+
+
+def _said(text: str, file: Path, row: Mapping[str, object]) -> str:
+    """Return the words of subtitles whose middle lies in the clip."""
+    begin_s = float(str(row.get("start_s", 0.0)))
+    end_s = begin_s + float(str(row.get("duration_s", "inf")))
+    said: list[str] = []
+    for number, cue in enumerate(re.split(r"\n\s*\n", text.strip().replace("\r\n", "\n")), 1):
+        lines = cue.splitlines()
+        if lines and lines[0].strip().isdecimal():
+            lines = lines[1:]
+        times = _TIMES.fullmatch(lines[0]) if lines else None
+        if times is None:
+            raise ValueError(f"{file}, subtitle {number} has no line 00:00:00,000 --> 00:00:00,000; correct it")
+        numbers = [int(part) for part in times.groups()]
+        start, end = (60 * (60 * h + m) + s + ms / 1000 for h, m, s, ms in (numbers[:4], numbers[4:]))
+        if begin_s <= (start + end) / 2 < end_s:
+            said += [re.sub(r"<[^>]*>", "", line) for line in lines[1:]]
+    return " ".join(said)
