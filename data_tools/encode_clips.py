@@ -130,9 +130,9 @@ def _is_done(key: str, folder: Path, ledger: Ledger, states: dict[str, str]) -> 
 
 def _trainer(accelerator: str, devices: int, nodes: int, strategy: str, writer: WriteSamples) -> L.Trainer:
     """Return a trainer that only predicts."""
-    warnings.filterwarnings("ignore", message=".*couldn't infer the indices.*")
+    warnings.filterwarnings("ignore", message=".*infer the batch indices.*|.*isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*is_fully_executed.*|.*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*returned 0 length.*|.*length of IterableDataset.*")
+    warnings.filterwarnings("ignore", message=".*returned 0 length.*|.*__len__. defined.*")
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,

@@ -28,6 +28,7 @@ def write_shards(
     shard_size: str = "1GB",
     samples_per_shard: int | None = None,
     seed: int = 0,
+    split: str | None = None,
     consent: Consent | None = None,
     allow_unknown_consent: bool = False,
     workers: int | None = 1,
@@ -45,6 +46,7 @@ def write_shards(
         shard_size: Most bytes of one tar file, such as 500MB or 1GB.
         samples_per_shard: Most samples of one tar file; by default as many as its size allows.
         seed: Samples are put into an order drawn with this seed, so that neighbours are not one speaker's.
+        split: Pack only samples of this split, such as train; pair_clips --split deals them out.
         consent: How people agreed of whom the samples say nothing.
         allow_unknown_consent: Pack samples of people of whom nobody knows whether they agreed; the index and every
             adapter that is trained on it repeat that.
@@ -54,18 +56,22 @@ def write_shards(
     if samples_per_shard is not None and samples_per_shard < 1:
         raise ValueError(f"samples_per_shard must be at least 1; got {samples_per_shard}")
     source, folder = Path(samples), Path(output)
-    keys = find_samples(source)
-    metas = {key: read_meta(source, key) for key in keys}
-    speakers = [row | {"consent": row.get("consent") or consent or UNKNOWN} for row in metas.values()]
+    metas = {key: read_meta(source, key) for key in find_samples(source)}
+    keys = [key for key, row in metas.items() if split is None or row.get("split") == split]
+    if not keys:
+        known = ", ".join(sorted({str(row.get("split")) for row in metas.values()}))
+        raise ValueError(f"{source} has no sample of split '{split}', only of {known}; correct --split")
+    speakers = [metas[key] | {"consent": metas[key].get("consent") or consent or UNKNOWN} for key in keys]
     refuse_unknown(speakers_of(speakers), str(source), allowed=allow_unknown_consent)
     random.Random(seed).shuffle(keys)
     about = read_settings(source)
     about |= {"consent": in_index(speakers), "consent_of_speakers": speakers_of(speakers)}
+    about |= {"split": split} if split is not None else {}
     about |= {"allow_unknown_consent": True} if UNKNOWN in about["consent_of_speakers"].values() else {}
     head = head_of(read_sample(source, keys[0]), str(about.get("base", "")), about)
     parts = spread([tar_bytes(source, key) for key in keys], most_bytes, samples_per_shard)
     jobs = [_job(number, keys[part.start : part.stop], source, folder, head) for number, part in enumerate(parts)]
-    settings = {"shard_size": shard_size, "samples_per_shard": samples_per_shard, "seed": seed}
+    settings = {"shard_size": shard_size, "samples_per_shard": samples_per_shard, "seed": seed, "split": split}
     _refuse_foreign(folder)
     with opened_ledger(folder, "write_shards", settings) as ledger:
         index = _write_all(jobs, ledger, n_workers)

@@ -155,3 +155,15 @@ def test_every_sample_is_in_one_shard_and_no_shard_is_too_large():
     parts = spread(sizes, 64, 5)
     assert [k for part in parts for k in part] == list(range(100))
     assert all(sum(sizes[k] for k in part) <= 64 and 1 <= len(part) <= 5 for part in parts)
+
+
+def test_one_split_is_packed(samples, tmp_path):
+    for key in ("ann-0", "ann-1", "ann-2"):
+        path = samples / f"{key}.meta.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"split": "val"}))
+    write_shards(str(samples), str(tmp_path / "val"), split="val")
+    index = open_shards(str(tmp_path / "val")).index
+    assert sorted(index.shards[0].keys) == ["ann-0", "ann-1", "ann-2"]
+    assert index.settings["consent_of_speakers"] == {"ann": "signed"}
+    with pytest.raises(ValueError, match=r"has no sample of split 'test', only of None, val; correct --split"):
+        write_shards(str(samples), str(tmp_path / "test"), split="test")
