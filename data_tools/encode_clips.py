@@ -15,10 +15,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from data_tools.command import run
 from data_tools.encoding import EncodeClips, WriteSamples
 from data_tools.ledger import Ledger, opened_ledger, state_of
-from data_tools.manifest import Row, located, write_rows
-from data_tools.pair_list import common_length, usable_rows
+from data_tools.manifest import Row, located, read_rows, relative_to, write_rows
+from data_tools.pair_list import UNUSABLE, common_length, usable_rows
 from data_tools.pair_reading import Lengths, group_loader
-from data_tools.sample_folder import LIST_NAME, keep_settings, sample_exists
+from data_tools.sample_folder import begin_list, finish_list, keep_settings, sample_exists
 from data_tools.summary import print_summary
 from idlora_pl.components import ClipCodecs, load_codecs, load_text
 from idlora_pl.ltx2.codecs import Codecs
@@ -89,12 +89,15 @@ def encode_clips(
         groups = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
         left = [group for group in groups if not all(_is_done(row["key"], folder, ledger, states) for row in group)]
         trainer = _trainer(accelerator, devices, nodes, strategy, WriteSamples(folder, ledger, states))
+        if left and not rank:
+            begin_list(folder, relative_to(folder / "rows", source), states)
         if left:
-            (folder / LIST_NAME).unlink(missing_ok=True)
             module = EncodeClips(codecs, text, n_frames, _DTYPES[dtype])
             trainer.predict(module, group_loader(left, source, lengths, readers), return_predictions=False)
         if trainer.is_global_zero:
-            _finish(rows, refused, folder, ledger, states)
+            refused += [note for row in rows for note in ledger.find(row["key"], states[row["key"]]) or []]
+            left_out = {row["key"] for row in refused if row["reason"] not in UNUSABLE}
+            _finish([row["key"] for row in rows if row["key"] not in left_out], refused, source, folder)
 
 
 def _prepared(codecs: ClipCodecs, vae_dtype: str, tile: int | None) -> ClipCodecs:
@@ -146,15 +149,16 @@ def _trainer(accelerator: str, devices: int, nodes: int, strategy: str, writer: 
     )
 
 
-def _finish(rows: list[Row], refused: list[Row], folder: Path, ledger: Ledger, states: dict[str, str]) -> None:
+def _finish(kept: list[str], rejected: list[Row], source: Path, folder: Path) -> None:
     """Write the lists of what was encoded and of what was left out, and print the summary."""
-    rejected = refused + [note for row in rows for note in ledger.find(row["key"], states[row["key"]]) or []]
-    kept = [row["key"] for row in rows if not ledger.find(row["key"], states[row["key"]])]
-    write_rows(folder / "rejected.jsonl", rejected)
-    write_rows(folder / LIST_NAME, [{"key": key} for key in kept])
-    print_summary(f"encode_clips: {len(rows) + len(refused)} pairs, {folder}", "samples", len(kept), rejected)
+    name, listed = relative_to(folder / "rows", source), folder / "rejected.jsonl"
+    earlier = read_rows(listed, ()) if listed.is_file() and listed.stat().st_size else []
+    others = [row for row in earlier if row.get("pairs") != name]
+    write_rows(listed, [*others, *(row | {"pairs": name} for row in rejected)])
+    finish_list(folder, name, kept)
+    print_summary(f"encode_clips: {len(kept) + len(rejected)} pairs, {folder}", "samples", len(kept), rejected)
     if not kept:
-        raise ValueError(f"no pair could be encoded; {folder / 'rejected.jsonl'} has the reasons")
+        raise ValueError(f"no pair could be encoded; {listed} has the reasons")
 
 
 if __name__ == "__main__":

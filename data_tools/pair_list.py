@@ -8,6 +8,8 @@ from data_tools.manifest import Row, read_rows
 from idlora_pl.data.shards import is_key
 
 REQUIRED = ("key", "target", "reference", "prompt", "n_frames")
+UNUSABLE = ("unsafe_key", "duplicate_key", "bad_row")
+"""Reasons of rows that are not looked at; a duplicate has the key of a sample that is there."""
 
 
 def usable_rows(pairs: Path) -> tuple[list[Row], list[Row]]:

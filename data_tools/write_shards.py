@@ -47,7 +47,7 @@ def write_shards(
         samples_per_shard: Most samples of one tar file; by default as many as its size allows.
         seed: Samples are put into an order drawn with this seed, so that neighbours are not one speaker's.
         split: Pack only samples of this split, such as train; pair_clips --split deals them out.
-        consent: How people agreed of whom the samples say nothing.
+        consent: How people agreed of whom the samples say nothing, or unknown.
         allow_unknown_consent: Pack samples of people of whom nobody knows whether they agreed; the index and every
             adapter that is trained on it repeat that.
         workers: Processes that write; null takes one for every core.
@@ -61,7 +61,8 @@ def write_shards(
     if not keys:
         known = ", ".join(sorted({str(row.get("split")) for row in metas.values()}))
         raise ValueError(f"{source} has no sample of split '{split}', only of {known}; correct --split")
-    speakers = [metas[key] | {"consent": metas[key].get("consent") or consent or UNKNOWN} for key in keys]
+    said = {key: str(metas[key].get("consent") or UNKNOWN) for key in keys}
+    speakers = [metas[key] | {"consent": consent or UNKNOWN if said[key] == UNKNOWN else said[key]} for key in keys]
     refuse_unknown(speakers_of(speakers), str(source), allowed=allow_unknown_consent)
     random.Random(seed).shuffle(keys)
     about = read_settings(source)

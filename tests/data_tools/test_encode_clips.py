@@ -15,7 +15,7 @@ from data_tools.encoding import take_own_memory
 from data_tools.inspect_shard import inspect_shard
 from data_tools.manifest import read_rows, write_rows
 from data_tools.pair_clips import pair_clips
-from data_tools.sample_folder import find_samples, read_sample
+from data_tools.sample_folder import begin_list, find_samples, read_sample
 from data_tools.write_shards import write_shards
 from idlora_pl.components import load_codecs, load_text
 from idlora_pl.data.datamodule import PairedClips
@@ -153,6 +153,20 @@ def test_a_pair_that_left_the_list_is_no_sample_any_more(pairs, tmp_path):
     write_rows(pairs, rows[:1])
     encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
     assert find_samples(tmp_path / "samples") == [rows[0]["key"]]
+
+
+def test_two_lists_go_into_one_folder_and_a_half_written_one_is_refused(pairs, tmp_path):
+    samples, rows = tmp_path / "samples", read_rows(pairs, ["key"])
+    write_rows(tmp_path / "more.jsonl", [row | {"key": f"{row['key']}-more"} for row in rows])
+    for name in ("pairs.jsonl", "more.jsonl"):
+        encode_clips(str(tmp_path / name), str(samples), base="smoke")
+    assert len(find_samples(samples)) == 4
+    write_rows(tmp_path / "more.jsonl", rows)
+    with pytest.raises(ValueError, match=r"is already a sample of ../pairs.jsonl in .*; choose another folder"):
+        encode_clips(str(tmp_path / "more.jsonl"), str(samples), base="smoke", batch_size=1)
+    begin_list(samples, "../third.jsonl", ["new"])
+    with pytest.raises(ValueError, match=r"is not finished with ../third.jsonl; run data_tools.encode_clips again"):
+        find_samples(samples)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ POINTS = (
     "captions/clips.jsonl",
     "pairs/pairs.jsonl",
     "samples/*.latents.safetensors",
-    "samples/samples.jsonl",
+    "samples/rejected.jsonl",
     "shards/pairs-000000.tar",
     "shards/index.json",
 )
