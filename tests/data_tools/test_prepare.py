@@ -165,3 +165,19 @@ def test_other_settings_on_a_begun_output_are_refused_and_other_workers_are_not(
     main(words(raw, tmp_path / "out", config, "--cut_clips.workers", "2"))
     chosen = prepare_parser().parse_args(["--config", str(tmp_path / "out" / "prepare.yaml")])
     assert (chosen.cut_clips.workers, chosen.encode_clips.base) == (2, "smoke")
+
+
+def test_help_shows_the_arguments_of_every_verb(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for name in ("cut_clips.size", "find_speakers.voice", "caption_clips.texts", "encode_clips.tile", "shard_size"):
+        assert f"{name} " in shown, name
+
+
+def test_a_missing_folder_ends_with_one_sentence(tmp_path):
+    with pytest.raises(SystemExit, match=r"^prepare: .*nowhere does not exist; give a video file or a folder"):
+        main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match=r"^prepare: .*output"):
+        main([str(tmp_path)])
