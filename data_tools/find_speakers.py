@@ -87,8 +87,8 @@ def find_speakers(
         clips: The clips.jsonl of cut_clips, or a folder of videos or sounds.
         output: The folder to write to; never that of the list.
         voice: Scorer whose speaker network is used: spk_sim_ecapa, spk_sim_dvector, spk_sim, nano_speaker.
-        face: Scorer whose face network is used: face_sim_mobilefacenet, face_sim; none; or auto, which takes the first
-            whose weights are there and whose threshold is known.
+        face: Scorer whose face network is used: face_sim_mobilefacenet, face_sim, nano_face; none; or auto, which
+            takes the first of a real world whose weights are there and whose threshold is known.
         weights: Folder of their weights.
         labels: Speakers that are known, which are never split or merged: a key of the list, a .json file {"<clip key
             or source>": "<speaker>"}, or none.

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from data_tools.speakers.nano_face import CARD as NANO_FACE
 from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import mono
 from idlora_pl.metrics.embedders import FaceEmbedder, SpeakerEmbedder
@@ -15,6 +16,7 @@ from idlora_pl.metrics.face import FaceSimilarity, spread_frames
 from idlora_pl.metrics.scorable import check_embedding, check_frames, check_waveform
 from idlora_pl.metrics.speaker import SpeakerSimilarity
 from idlora_pl.metrics.voice import VoiceSimilarity
+from idlora_pl.scorers.card import Card
 from idlora_pl.scorers.loading import refuse_unavailable
 from idlora_pl.scorers.registry import card_named
 from idlora_pl.scorers.weights import Unavailable
@@ -48,6 +50,7 @@ VOICES: dict[str, Threshold | None] = {
 FACES: dict[str, Threshold | None] = {
     "face_sim_mobilefacenet": Threshold(0.60, "GRID, 26 clips of 6 people: same >= 0.907, different <= 0.407"),
     "face_sim": None,
+    "nano_face": Threshold(0.90, "nano validation split, 40 speakers x 10 clips: same >= 0.988, different <= 0.791"),
 }
 """Scorers by name; None where neither we nor its authors say a threshold, which must then be given."""
 
@@ -87,9 +90,13 @@ class Embedder:
             return check_embedding(network.embed(frames[spread_frames(len(frames))]).mean(0))  # type: ignore[call-arg]
 
 
+def _card(name: str) -> Card:
+    return NANO_FACE if name == NANO_FACE.name else card_named(name)
+
+
 @cache
 def _network(name: str, weights: Path) -> SpeakerEmbedder | FaceEmbedder:
-    metric = card_named(name).load(weights)
+    metric = _card(name).load(weights)
     assert isinstance(metric, VoiceSimilarity | SpeakerSimilarity | FaceSimilarity)
     return metric.embedder
 
@@ -112,7 +119,7 @@ def choose_embedder(view: View, name: str, weights: Path, threshold: float | Non
         raise ValueError(f"--{view} must be one of {', '.join(known)}; got '{name}'")
     if threshold is not None and not -1 < threshold < 1:
         raise ValueError(f"--{view}_threshold must lie between -1 and 1, it is a cosine; got {threshold}")
-    card = card_named(name)
+    card = _card(name)
     refuse_unavailable([card], weights)
     documented = known[name]
     if threshold is None and documented is None:
@@ -123,10 +130,15 @@ def choose_embedder(view: View, name: str, weights: Path, threshold: float | Non
 
 
 def available_face(weights: Path) -> str | None:
-    """Return the first face scorer with a known threshold whose weights and libraries are here."""
+    """Return the first face scorer with a known threshold whose weights and libraries are here.
+
+    Faces of the nano world are never taken for others.
+    """
     for name, threshold in FACES.items():
+        if name == NANO_FACE.name:
+            continue
         try:
-            refuse_unavailable([card_named(name)], weights)
+            refuse_unavailable([_card(name)], weights)
         except Unavailable:
             continue
         if threshold is not None:

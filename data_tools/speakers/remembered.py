@@ -45,22 +45,26 @@ class Embeds(Protocol):
 
 @dataclass(frozen=True)
 class _Look:
-    """Embed one clip with every network; runs in worker processes."""
+    """One clip, and the networks that have not seen it yet."""
 
+    path: Path
+    digest: str
     embedders: tuple[Embeds, ...]
 
-    def __call__(self, item: tuple[Path, str]) -> dict[str, np.ndarray | str]:
+
+def _look(item: _Look) -> dict[str, np.ndarray | str]:
+    """Embed one clip; runs in worker processes, each of which makes its networks once."""
+    try:
+        clip = read_recording(item.path)
+    except MediaError:
+        return {embedder.name: "unreadable" for embedder in item.embedders}
+    found: dict[str, np.ndarray | str] = {}
+    for embedder in item.embedders:
         try:
-            clip = read_recording(item[0])
-        except MediaError:
-            return {embedder.name: "unreadable" for embedder in self.embedders}
-        found: dict[str, np.ndarray | str] = {}
-        for embedder in self.embedders:
-            try:
-                found[embedder.name] = embedder.embed(clip).numpy()
-            except Unscorable as fault:
-                found[embedder.name] = fault.reason
-        return found
+            found[embedder.name] = embedder.embed(clip).numpy()
+        except Unscorable as fault:
+            found[embedder.name] = fault.reason
+    return found
 
 
 def embed_clips(
@@ -78,24 +82,25 @@ def embed_clips(
         By name of the network and hash of the clip a vector (D,), or the reason why there is none.
     """
     known = {embedder.name: read_embeddings(_file_of(embedder, folder)) for embedder in embedders}
-    missing = {
-        digest: path for path, digest in files.items() if any(digest not in known[one.name] for one in embedders)
-    }
-    items = [(path, digest) for digest, path in missing.items()]
+    items = [
+        _Look(path, digest, unseen)
+        for digest, path in {digest: path for path, digest in files.items()}.items()
+        if (unseen := tuple(one for one in embedders if digest not in known[one.name]))
+    ]
     with Progress() as progress:
         bar = progress.add_task("embedding", total=len(items))
 
-        def done(item: tuple[Path, str], found: dict[str, np.ndarray | str] | Crashed) -> None:
-            for embedder in embedders:
+        def done(item: _Look, found: dict[str, np.ndarray | str] | Crashed) -> None:
+            for embedder in item.embedders:
                 value = CRASHED if isinstance(found, Crashed) else found[embedder.name]
-                known[embedder.name][item[1]] = value if isinstance(value, str) else torch.from_numpy(value)
+                known[embedder.name][item.digest] = value if isinstance(value, str) else torch.from_numpy(value)
             progress.advance(bar)
             count = int(progress.tasks[0].completed)
             if count % KEEP_EVERY == 0 or count == len(items):
                 for embedder in embedders:
                     _keep(known[embedder.name], _file_of(embedder, folder), embedder)
 
-        run_all(_Look(tuple(embedders)), items, workers, done)
+        run_all(_look, items, workers, done)
     return known
 
 
