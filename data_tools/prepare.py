@@ -118,7 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 clean=settings["clean"],
                 allow_unknown_consent=settings["allow_unknown_consent"],
             )
-    except (ValueError, OSError, ArgumentError) as error:
+    except ArgumentError as error:
+        sys.exit(f"prepare: {' '.join(str(error).split())}; --help lists what there is")
+    except (ValueError, OSError) as error:
         sys.exit(f"prepare: {error}")
 
 
