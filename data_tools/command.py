@@ -1,5 +1,6 @@
 """Run a tool from the command line: bad input ends it with one sentence and exit status 1."""
 
+import errno
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,19 @@ def spelt_out(words: Sequence[str], flags: set[str]) -> list[str]:
     ]
 
 
+def sentence_of(error: Exception) -> str:
+    """Return what to say of an error; a full disk is told with what helps.
+
+    Example:
+        >>> sentence_of(OSError(28, "No space left on device"))
+        'No space left on device: make room and run the command again'
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        place = f" for {error.filename}" if error.filename else ""
+        return f"{error.strerror}{place}: make room and run the command again"
+    return str(error) or type(error).__name__
+
+
 def run(tool: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
     """Run a function with arguments from the command line (or from `arguments`, for tests).
 
@@ -35,4 +49,4 @@ def run(tool: Callable[..., None], arguments: Sequence[str] | None = None) -> No
     try:
         auto_cli(tool, args=spelt_out(given, flags_of(tool)), as_positional=True, allow_abbrev=False)
     except (ValueError, OSError) as error:
-        sys.exit(f"{tool.__name__}: {error}")
+        sys.exit(f"{tool.__name__}: {sentence_of(error)}")

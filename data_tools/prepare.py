@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_tools.chain import EVERY_STEP, NEVER_MATTERS, SHARDS, STEPS, Sections, is_wanted, rows_of, run_step, splits_of
-from data_tools.command import flags_of, spelt_out
+from data_tools.command import flags_of, sentence_of, spelt_out
 from data_tools.consents import UNKNOWN, refuse_unknown, speakers_of
 from data_tools.ledger import opened_ledger
 from data_tools.manifest import Row, write_rows
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ArgumentError as error:
         sys.exit(f"prepare: {' '.join(str(error).split())}; --help lists what there is")
     except (ValueError, OSError) as error:
-        sys.exit(f"prepare: {error}")
+        sys.exit(f"prepare: {sentence_of(error)}")
 
 
 if __name__ == "__main__":

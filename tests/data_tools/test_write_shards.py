@@ -1,6 +1,8 @@
 """write_shards packs a folder of samples: limits, bytes, consent, and what it refuses."""
 
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -167,3 +169,14 @@ def test_one_split_is_packed(samples, tmp_path):
     assert index.settings["consent_of_speakers"] == {"ann": "signed"}
     with pytest.raises(ValueError, match=r"has no sample of split 'test', only of None, val; correct --split"):
         write_shards(str(samples), str(tmp_path / "test"), split="test")
+
+
+def test_a_full_disk_ends_with_one_sentence_and_the_run_continues_later(samples, tmp_path, tree):
+    command = f"ulimit -f 20; exec {sys.executable} -m data_tools.write_shards {samples} {tmp_path / 'full'}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.strip().splitlines()[-1].startswith("write_shards: File too large")
+    assert not list((tmp_path / "full").glob("*.tar"))
+    for name in ("full", "whole"):
+        write_shards(str(samples), str(tmp_path / name))
+    assert tree(tmp_path / "full") == tree(tmp_path / "whole")
