@@ -42,9 +42,9 @@ class LocalModel:
         ).to(self.device, dtype=model.dtype)
         tokens = model.generate(**inputs, max_new_tokens=self.max_tokens, do_sample=False)[0]
         answer = tokens[inputs["input_ids"].shape[1] :]
-        if len(answer) >= self.max_tokens:
-            raise RejectedError("cut_off", f"the answer is longer than {self.max_tokens} tokens")
         text = str(processor.decode(answer, skip_special_tokens=True)).strip()
+        if len(answer) >= self.max_tokens:
+            raise RejectedError("cut_off", f"the answer is longer than {self.max_tokens} tokens: '{text[:80]}'")
         if not text:
             raise RejectedError("bad_answer", "the answer is empty")
         return text
@@ -61,7 +61,7 @@ def load_model(folder: Path, device: str) -> tuple[Any, Any]:
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
         kind: Any = AutoModelForImageTextToText
         model = load_snapshot(kind, folder)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"--model {folder} cannot be loaded ({reason}); give the folder of an image-text model"
