@@ -181,3 +181,11 @@ def test_a_missing_folder_ends_with_one_sentence(tmp_path):
         main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match=r"^prepare: .*output"):
         main([str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_two_devices_give_the_bytes_of_one(raw, config, tmp_path):
+    main(words(raw, tmp_path / "one", config))
+    two = ("--encode_clips.devices", "2", "--encode_clips.accelerator", "cpu")
+    main(words(raw, tmp_path / "two", config, *two))
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
