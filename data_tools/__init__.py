@@ -1,4 +1,5 @@
 """Tools that turn videos into shard sets; `python -m data_tools.<verb> --help` explains each.
 
-cut_clips -> pair_clips -> encode_clips -> write_shards -> inspect_shard
+prepare: cut_clips -> find_speakers -> clean_reference -> caption_clips -> pair_clips -> encode_clips -> write_shards
+inspect_shard shows what is in them.
 """

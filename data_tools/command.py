@@ -1,10 +1,42 @@
 """Run a tool from the command line: bad input ends it with one sentence and exit status 1."""
 
+import errno
 import inspect
 import sys
 from collections.abc import Callable, Sequence
 
 from jsonargparse import auto_cli
+
+
+def flags_of(tool: Callable[..., None]) -> set[str]:
+    """Return the options of a tool that are false by default."""
+    return {f"--{name}" for name, value in inspect.signature(tool).parameters.items() if value.default is False}
+
+
+def spelt_out(words: Sequence[str], flags: set[str]) -> list[str]:
+    """Give flags that stand without a value the value true.
+
+    Example:
+        >>> spelt_out(["in", "--verify", "--name", "a"], {"--verify"})
+        ['in', '--verify=true', '--name', 'a']
+    """
+    return [
+        f"{word}=true" if word in flags and following not in ("true", "false") else word
+        for word, following in zip(words, [*words[1:], ""], strict=True)
+    ]
+
+
+def sentence_of(error: Exception) -> str:
+    """Return what to say of an error; a full disk is told with what helps.
+
+    Example:
+        >>> sentence_of(OSError(28, "No space left on device"))
+        'No space left on device: make room and run the command again'
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        place = f" for {error.filename}" if error.filename else ""
+        return f"{error.strerror}{place}: make room and run the command again"
+    return str(error) or type(error).__name__
 
 
 def run(tool: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
@@ -14,12 +46,7 @@ def run(tool: Callable[..., None], arguments: Sequence[str] | None = None) -> No
     that is true or false may be given without a value: `--verify`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    flags = {f"--{name}" for name, value in inspect.signature(tool).parameters.items() if value.default is False}
-    spelt = [
-        f"{word}=true" if word in flags and following not in ("true", "false") else word
-        for word, following in zip(given, [*given[1:], ""], strict=True)
-    ]
     try:
-        auto_cli(tool, args=spelt, as_positional=True, allow_abbrev=False)
+        auto_cli(tool, args=spelt_out(given, flags_of(tool)), as_positional=True, allow_abbrev=False)
     except (ValueError, OSError) as error:
-        sys.exit(f"{tool.__name__}: {error}")
+        sys.exit(f"{tool.__name__}: {sentence_of(error)}")

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,42 +13,19 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
 from data_tools.command import run
-from data_tools.encoding import EncodeClips, Lengths, WriteSamples, group_loader
+from data_tools.encoding import EncodeClips, WriteSamples
 from data_tools.ledger import Ledger, opened_ledger, state_of
-from data_tools.manifest import Row, located, read_rows, write_rows
-from data_tools.sample_folder import keep_settings, sample_exists
+from data_tools.manifest import Row, located, read_rows, relative_to, write_rows
+from data_tools.pair_list import UNUSABLE, common_length, usable_rows
+from data_tools.pair_reading import Lengths, group_loader
+from data_tools.sample_folder import begin_list, finish_list, keep_settings, sample_exists
 from data_tools.summary import print_summary
 from idlora_pl.components import ClipCodecs, load_codecs, load_text
 from idlora_pl.ltx2.codecs import Codecs
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.ltx2.tiling import Tiling
 
-REQUIRED = ("key", "target", "reference", "prompt", "n_frames")
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-
-
-def common_length(rows: Sequence[Row], duration_s: float | None, frame_rate_fps: float) -> int:
-    """Return the frames of every target: those of `duration_s`, else those that all clips have.
-
-    Raises:
-        ValueError: when clips differ and no duration is given, or the duration is not 8k + 1 frames.
-    """
-    lengths = Counter(int(row["n_frames"]) for row in rows)
-    if duration_s is None and len(lengths) > 1:
-        found = ", ".join(f"{count} of {n_frames}" for n_frames, count in sorted(lengths.items()))
-        shortest = min(lengths) / frame_rate_fps
-        raise ValueError(
-            f"the list mixes clips of different frame counts ({found}); --duration {shortest:g} uses all, "
-            "a longer one rejects those that are too short"
-        )
-    n_frames = max(lengths) if duration_s is None else round(duration_s * frame_rate_fps)
-    if n_frames < 9 or n_frames % 8 != 1:
-        nearest = max(9, round((n_frames - 1) / 8) * 8 + 1)
-        raise ValueError(
-            f"{n_frames} frames at {frame_rate_fps:g} fps are not 8k + 1; use --duration "
-            f"{nearest / frame_rate_fps:g} ({nearest} frames)"
-        )
-    return n_frames
 
 
 def encode_clips(
@@ -72,10 +48,10 @@ def encode_clips(
 ) -> None:
     """Encode pairs to latents and text features, on one or many CPUs, GPUs and nodes.
 
-    Writes OUTPUT/<key>.latents.safetensors and OUTPUT/<key>.meta.json for every pair, settings.json, and
-    rejected.jsonl with a reason (too_short, unreadable, reference_too_short) for what was left out. A run
-    that was interrupted continues where it stopped. A pair whose clip, voice, prompt or weights changed is encoded
-    again; other settings are refused.
+    Writes OUTPUT/<key>.latents.safetensors and OUTPUT/<key>.meta.json for every pair, settings.json, samples.jsonl, and
+    rejected.jsonl with a reason (too_short, unreadable, reference_too_short, not_finite, unsafe_key, duplicate_key,
+    bad_row) for what was left out. A run that was interrupted continues where it stopped, with the same bytes. A pair
+    whose clip, voice, prompt or weights changed is encoded again; other settings are refused.
 
     Args:
         pairs: The list of pair_clips.
@@ -98,7 +74,7 @@ def encode_clips(
     if batch_size < 1 or readers < 0:
         raise ValueError(f"batch_size must be at least 1 and readers at least 0; got {batch_size} and {readers}")
     source, folder, rank = Path(pairs), Path(output), int(getattr(rank_zero_only, "rank", None) or 0)
-    rows = read_rows(source, REQUIRED)
+    rows, refused = usable_rows(source)
     codecs, text = _prepared(load_codecs(base, weights), vae_dtype, tile), load_text(base, weights, gemma=gemma)
     rate_fps = codecs.geometry.video.frame_rate_fps
     n_frames = common_length(rows, duration, rate_fps)
@@ -113,11 +89,15 @@ def encode_clips(
         groups = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
         left = [group for group in groups if not all(_is_done(row["key"], folder, ledger, states) for row in group)]
         trainer = _trainer(accelerator, devices, nodes, strategy, WriteSamples(folder, ledger, states))
+        if left and not rank:
+            begin_list(folder, relative_to(folder / "rows", source), states)
         if left:
             module = EncodeClips(codecs, text, n_frames, _DTYPES[dtype])
             trainer.predict(module, group_loader(left, source, lengths, readers), return_predictions=False)
         if trainer.is_global_zero:
-            _finish(rows, folder, ledger, states)
+            refused += [note for row in rows for note in ledger.find(row["key"], states[row["key"]]) or []]
+            left_out = {row["key"] for row in refused if row["reason"] not in UNUSABLE}
+            _finish([row["key"] for row in rows if row["key"] not in left_out], refused, source, folder)
 
 
 def _prepared(codecs: ClipCodecs, vae_dtype: str, tile: int | None) -> ClipCodecs:
@@ -153,9 +133,9 @@ def _is_done(key: str, folder: Path, ledger: Ledger, states: dict[str, str]) -> 
 
 def _trainer(accelerator: str, devices: int, nodes: int, strategy: str, writer: WriteSamples) -> L.Trainer:
     """Return a trainer that only predicts."""
-    warnings.filterwarnings("ignore", message=".*couldn't infer the indices.*")
+    warnings.filterwarnings("ignore", message=".*infer the batch indices.*|.*isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*is_fully_executed.*|.*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*returned 0 length.*|.*length of IterableDataset.*")
+    warnings.filterwarnings("ignore", message=".*returned 0 length.*|.*__len__. defined.*")
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,
@@ -169,13 +149,16 @@ def _trainer(accelerator: str, devices: int, nodes: int, strategy: str, writer: 
     )
 
 
-def _finish(rows: Sequence[Row], folder: Path, ledger: Ledger, states: dict[str, str]) -> None:
-    """Write the list of what was left out, and print the summary."""
-    rejected = [note for row in rows for note in ledger.find(row["key"], states[row["key"]]) or []]
-    write_rows(folder / "rejected.jsonl", rejected)
-    print_summary(f"encode_clips: {len(rows)} pairs, {folder}", "samples", len(rows) - len(rejected), rejected)
-    if len(rejected) == len(rows):
-        raise ValueError(f"no pair could be encoded; {folder / 'rejected.jsonl'} has the reasons")
+def _finish(kept: list[str], rejected: list[Row], source: Path, folder: Path) -> None:
+    """Write the lists of what was encoded and of what was left out, and print the summary."""
+    name, listed = relative_to(folder / "rows", source), folder / "rejected.jsonl"
+    earlier = read_rows(listed, ()) if listed.is_file() and listed.stat().st_size else []
+    others = [row for row in earlier if row.get("pairs") != name]
+    write_rows(listed, [*others, *(row | {"pairs": name} for row in rejected)])
+    finish_list(folder, name, kept)
+    print_summary(f"encode_clips: {len(kept) + len(rejected)} pairs, {folder}", "samples", len(kept), rejected)
+    if not kept:
+        raise ValueError(f"no pair could be encoded; {listed} has the reasons")
 
 
 if __name__ == "__main__":

@@ -5,109 +5,21 @@ depend on what else is in the batch; so a run that was interrupted gives the sam
 Letters: B pairs, C channels, R reference steps, M frequency bins, S samples.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, get_worker_info
 
 from data_tools.ledger import Ledger
-from data_tools.manifest import RejectedError, Row, located
-from data_tools.sample_folder import write_sample
+from data_tools.manifest import Row
+from data_tools.pair_reading import SAMPLE_RATE_HZ, ReadPair
+from data_tools.sample_folder import remove_sample, write_sample
 from idlora_pl.components import ClipCodecs, PromptEncoder
 from idlora_pl.data.samples import PairSample
-from idlora_pl.data.share import OwnShare
-from idlora_pl.media import MediaError, read_audio, read_clip
 from idlora_pl.method.tokens import TextFeatures
-
-SAMPLE_RATE_HZ = 16000
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """What all samples share.
-
-    Attributes:
-        frame_rate_fps: of the targets.
-        n_frames: of every target.
-        reference_s: seconds of every reference.
-        token_s: seconds of one audio token.
-    """
-
-    frame_rate_fps: float
-    n_frames: int
-    reference_s: float
-    token_s: float
-
-
-class ReadPair:
-    """A row with what its files hold, or why they cannot be used; a plain object, which Lightning leaves on the CPU."""
-
-    def __init__(self, row: Row, pairs: Path, lengths: Lengths) -> None:
-        self.row = row
-        self.rejected: Row | None = None
-        try:
-            if row["n_frames"] < lengths.n_frames:
-                raise RejectedError("too_short", f"{row['n_frames']} frames, {lengths.n_frames} are needed")
-            self.frames, self.sound = _target(located(pairs, row["target"]), lengths)
-            self.voice, self.voice_rate_hz = _voice(located(pairs, row["reference"]), lengths)
-        except RejectedError as error:
-            self.rejected = {"key": row["key"], "reason": error.reason, "detail": error.detail}
-
-
-def _target(path: Path, lengths: Lengths) -> tuple[Tensor, Tensor]:
-    """Read frames uint8 (F, 3, H, W) and sound (channels, S) of a target."""
-    try:
-        clip = read_clip(
-            path,
-            frame_rate_fps=lengths.frame_rate_fps,
-            n_frames=lengths.n_frames,
-            sample_rate_hz=SAMPLE_RATE_HZ,
-        )
-    except MediaError as error:
-        raise RejectedError("unreadable", str(error)) from error
-    return clip.frames, clip.waveform
-
-
-def _voice(path: Path, lengths: Lengths) -> tuple[Tensor, int]:
-    """Read the first `reference_s` of a voice (channels, S).
-
-    A track that ends up to one token early, as in compressed files, is continued with silence.
-    """
-    try:
-        voice, rate_hz = read_audio(path)
-    except MediaError as error:
-        raise RejectedError("unreadable", str(error)) from error
-    wanted, got = round(lengths.reference_s * rate_hz), voice.shape[1]
-    if got < wanted - lengths.token_s * rate_hz:
-        detail = f"{path.name} lasts {got / rate_hz:.2f} s of {lengths.reference_s:.2f} s"
-        raise RejectedError("reference_too_short", detail)
-    return nn.functional.pad(voice[:, :wanted], (0, max(0, wanted - got))), rate_hz
-
-
-class ReadGroups(OwnShare):
-    """Groups of rows, read from disk; shared out among ranks and, within a rank, among reading processes."""
-
-    def __init__(self, groups: Sequence[Sequence[Row]], pairs: Path, lengths: Lengths) -> None:
-        super().__init__(groups)
-        self.pairs, self.lengths = pairs, lengths
-
-    def __iter__(self) -> Iterator[list[ReadPair]]:
-        """Yield the groups of this process."""
-        info = get_worker_info()
-        own = self._own()[info.id :: info.num_workers] if info else self._own()
-        for group in own:
-            yield [ReadPair(row, self.pairs, self.lengths) for row in group]
-
-
-def group_loader(groups: Sequence[Sequence[Row]], pairs: Path, lengths: Lengths, n_workers: int) -> DataLoader[Any]:
-    """Return the loader of groups."""
-    return DataLoader(ReadGroups(groups, pairs, lengths), batch_size=None, num_workers=n_workers)
 
 
 class EncodeClips(L.LightningModule):
@@ -124,6 +36,13 @@ class EncodeClips(L.LightningModule):
         super().__init__()
         self.codecs, self.text, self.n_frames, self.stored = codecs, text, n_frames, dtype
         self.known: dict[str, TextFeatures] = {}
+
+    def on_predict_start(self) -> None:
+        """Give weights on the CPU memory of their own; where they lie decides the last bits of what is encoded."""
+        if self.device.type == "cpu":
+            for part in (self.codecs, self.text):
+                if isinstance(part, nn.Module):
+                    take_own_memory(part)
 
     def predict_step(self, batch: list[ReadPair], batch_idx: int) -> list[PairSample]:
         """Encode the usable pairs of a group."""
@@ -156,6 +75,16 @@ class EncodeClips(L.LightningModule):
             video, audio = (part[0].cpu().to(self.stored) for part in (found.video, found.audio))
             self.known[prompt] = TextFeatures(video, audio, found.mask[0].cpu().bool())
         return [self.known[prompt] for prompt in prompts]
+
+
+def take_own_memory(module: nn.Module) -> None:
+    """Copy weights to where torch puts new tensors.
+
+    Matrix products on a CPU round differently when the same weights lie at another alignment, as those of a
+    memory-mapped file do; after this, two processes give equal bytes.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
 
 
 def _meta(row: Row) -> Row:
@@ -195,12 +124,17 @@ class WriteSamples(BasePredictionWriter):
         *_: object,
     ) -> None:
         """Write one group."""
+        left_out = [pair.rejected for pair in batch if pair.rejected is not None]
         for sample in prediction:
+            wrong = [name for name, tensor in sample.tensors().items() if not torch.isfinite(tensor).all()]
+            if wrong:
+                left_out.append({"key": sample.key, "reason": "not_finite", "detail": f"{wrong[0]} is not finite"})
+                continue
             write_sample(sample, self.folder)
             self.ledger.note(sample.key, self.states[sample.key], [])
-        for pair in batch:
-            if pair.rejected is not None:
-                self.ledger.note(pair.row["key"], self.states[pair.row["key"]], [pair.rejected])
+        for row in left_out:
+            remove_sample(self.folder, row["key"])
+            self.ledger.note(row["key"], self.states[row["key"]], [row])
 
     def on_predict_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Wait for the other ranks, so that all notes are there when the lists are written."""

@@ -4,16 +4,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import matplotlib
-import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from data_tools.command import run
+from data_tools.sample_picture import draw
+from data_tools.shard_check import Fault, check_shard, read_index
+from idlora_pl.components import ClipCodecs, load_codecs
 from idlora_pl.data.samples import PairSample, ShardError
-from idlora_pl.data.shards import sha256_of
 from idlora_pl.data.stream import ShardSet, open_shards
+from idlora_pl.ltx2.presets import PresetName
+
+_MOST_FAULTS = 50
 
 
 def every_sample(found: ShardSet, description: str) -> Iterator[PairSample]:
@@ -26,7 +30,7 @@ def every_sample(found: ShardSet, description: str) -> Iterator[PairSample]:
 def overview(shards: str, found: ShardSet) -> Table:
     """Describe a set: shapes, precision and size of one sample, files, origin."""
     index = found.index
-    table = Table("tensor", "shape", "precision", title=f"{shards}: {index.n_samples} samples")
+    table = Table("tensor", "shape", "precision", title=escape(f"{shards}: {index.n_samples} samples"))
     for name, shape in index.shapes.items():
         table.add_row(name, " x ".join(map(str, shape)), index.dtypes[name])
     table.add_section()
@@ -34,80 +38,98 @@ def overview(shards: str, found: ShardSet) -> Table:
     table.add_row("files", f"{len(index.shards)} tars, {megabytes:.1f} MB", "")
     table.add_row("made with", index.codecs or "-", "")
     for name, value in index.settings.items():
-        table.add_row(name, str(value), "")
+        text = f"{len(value)} entries" if isinstance(value, dict | list) and len(value) > 4 else str(value)
+        table.add_row(escape(name), escape(text), "")
     return table
 
 
 def speakers_table(samples: Iterable[PairSample], n_examples: int) -> Table:
-    """Count samples per speaker and show a prompt of those with most samples."""
+    """Count samples per speaker and show consent, pair and prompt of one sample of those with most."""
     counts: Counter[str] = Counter()
-    prompts: dict[str, str] = {}
+    shown: dict[str, PairSample] = {}
     for sample in samples:
         speaker = str(sample.meta.get("speaker") or "-")
         counts[speaker] += 1
-        prompts.setdefault(speaker, str(sample.meta.get("prompt", "-")))
-    table = Table("speaker", "samples", "prompt of one of them", title=f"{len(counts)} speakers")
+        shown.setdefault(speaker, sample)
+    columns = ("speaker", "samples", "consent", "reference of one", "prompt of one")
+    table = Table(*columns, title=f"{len(counts)} speakers")
     for speaker, count in counts.most_common(n_examples):
-        table.add_row(speaker, str(count), prompts[speaker])
+        meta = shown[speaker].meta
+        texts = [str(meta.get(name, "-")) for name in ("consent", "reference_key", "prompt")]
+        table.add_row(escape(speaker), str(count), *map(escape, texts))
     return table
 
 
-def refuse_faults(found: ShardSet) -> None:
-    """Compare checksums and decode every sample.
+def refuse_faults(shards: str, console: Console) -> None:
+    """Compare sizes and checksums, and decode every member; print what is wrong.
 
     Raises:
-        ShardError: when a checksum differs, a sample cannot be decoded, has another shape, or is not finite.
+        ShardError: when something is.
     """
-    for url, shard in track(list(zip(found.urls, found.index.shards, strict=True)), description="checksums"):
-        if sha256_of(Path(url)) != shard.sha256:
-            raise ShardError(f"{url} has another sha256 than index.json says; copy it again or write it again")
-    for sample in every_sample(found, "samples"):
-        for name, tensor in sample.tensors().items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise ShardError(f"clip {sample.key} has {name} that is not finite; encode it again")
+    folder = Path(shards)
+    if not folder.is_dir():
+        raise ShardError(f"{shards} is not a folder; --verify takes that of a shard set on disk")
+    index = read_index(folder)
+    faults: list[Fault] = []
+    taken: dict[str, str] = {}
+    for shard in track(index.shards, description="verifying"):
+        faults += check_shard(folder, shard, index, taken)
+    if not faults:
+        console.print(f"verified: {len(index.shards)} checksums and {index.n_samples} samples")
+        return
+    table = Table("shard", "member", "reason", "found", title=f"{len(faults)} faults")
+    for fault in faults[:_MOST_FAULTS]:
+        table.add_row(*map(escape, (fault.shard, fault.member, fault.reason, fault.detail)))
+    console.print(table)
+    first = faults[0]
+    raise ShardError(
+        f"{len(faults)} faults in {shards}, first {first.shard} {first.member or 'as a whole'}: {first.reason} "
+        f"({first.detail}); copy the set again or write it with data_tools.write_shards"
+    )
 
 
-def draw(sample: PairSample, path: Path) -> None:
-    """Draw the latents of one sample: a map of channels over time for each of the three tensors."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    maps = {
-        "target_video (mean over rows and columns)": sample.target_video.float().mean((2, 3)),
-        "target_audio": sample.target_audio.float().transpose(1, 2).flatten(0, 1),
-        "reference": sample.reference.float().transpose(1, 2).flatten(0, 1),
-    }
-    figure, axes = pyplot.subplots(len(maps), 1, figsize=(8, 8), layout="constrained")
-    for axis, (title, values) in zip(axes, maps.items(), strict=True):
-        picture = axis.imshow(values, aspect="auto", interpolation="nearest", cmap="RdBu", vmin=-3, vmax=3)
-        axis.set(title=title, xlabel="latent time step", ylabel="channel")
-        figure.colorbar(picture, ax=axis)
-    figure.suptitle(sample.key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
-    pyplot.close(figure)
+def codecs_of(found: ShardSet, base: PresetName | None, weights: str | None) -> ClipCodecs | None:
+    """Return the codecs to draw with: those asked for, those of a set whose codecs need no weights, or None."""
+    if base is not None:
+        return load_codecs(base, weights)
+    made = found.index.codecs
+    return load_codecs(made) if made in ("smoke", "nano") else None  # type: ignore[arg-type]
 
 
-def inspect_shard(shards: str, examples: int = 5, verify: bool = False, picture: str | None = None) -> None:
+def inspect_shard(
+    shards: str,
+    examples: int = 5,
+    verify: bool = False,
+    picture: str | None = None,
+    sample: int = 0,
+    base: PresetName | None = None,
+    weights: str | None = None,
+) -> None:
     """Show what a shard set holds.
 
     Args:
         shards: The folder of a shard set, or a brace pattern of its tar files.
         examples: How many speakers to list; 0 reads no sample.
-        verify: Compare every checksum and decode every sample; a fault ends with exit status 1.
-        picture: A png file for a map of the first sample's latents.
+        verify: Compare every checksum and look at every member; a fault ends with exit status 1.
+        picture: A png file for one sample: frames and mels decoded from it, or its latents without codecs.
+        sample: Number of the sample that is drawn.
+        base: Base model whose codecs draw; by default that of the set if it needs no weights.
+        weights: Its checkpoint.
     """
-    found = open_shards(shards)
     console = Console()
+    if verify:
+        refuse_faults(shards, console)
+    found = open_shards(shards)
     console.print(overview(shards, found))
     if examples:
         console.print(speakers_table(every_sample(found, "reading"), examples))
     if picture is not None:
-        draw(next(found.read([(0, 0)]))[1], Path(picture))
-        console.print(f"latents of the first sample drawn in {picture}")
-    if verify:
-        refuse_faults(found)
-        console.print(f"verified: {len(found.urls)} checksums and {found.index.n_samples} samples")
+        refs = [(shard, k) for shard, count in enumerate(found.index.counts) for k in range(count)]
+        if not 0 <= sample < len(refs):
+            raise ValueError(f"sample must be 0 to {len(refs) - 1}; got {sample}")
+        codecs = codecs_of(found, base, weights)
+        draw(next(found.read([refs[sample]]))[1], Path(picture), codecs)
+        console.print(f"{'latents' if codecs is None else 'frames and sound'} of sample {sample} drawn in {picture}")
 
 
 if __name__ == "__main__":

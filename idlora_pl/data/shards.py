@@ -40,6 +40,16 @@ __all__ = [
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
+def is_key(key: str) -> bool:
+    """Say whether a sample may have this name: letters, digits, _ and -, 1 to 80 of them.
+
+    Example:
+        >>> is_key("ann-a-000-r1"), is_key("../ann"), is_key("a.b")
+        (True, False, False)
+    """
+    return _KEY.fullmatch(key) is not None
+
+
 def write_shards(
     samples: Iterable[PairSample],
     folder: str | os.PathLike[str],
@@ -103,7 +113,12 @@ def _appearing(folder: Path) -> Iterator[Path]:
 
 
 def write_shard(
-    samples: Iterable[PairSample], path: Path, index: ShardIndex, *, taken: set[str] | None = None
+    samples: Iterable[PairSample],
+    path: Path,
+    index: ShardIndex,
+    *,
+    taken: set[str] | None = None,
+    name: str | None = None,
 ) -> ShardFile:
     """Write one tar file with fixed times and owners; one sample is in memory at a time.
 
@@ -112,6 +127,7 @@ def write_shard(
         path: where to write; it is overwritten.
         index: whose shapes and precision every sample must have.
         taken: keys that other shards of the set have; those of this one are added.
+        name: of the file in messages and in the index, when it is written under another one first.
 
     Returns:
         What index.json says of the file.
@@ -124,16 +140,16 @@ def write_shard(
     # 0o644 and mtime 0: equal samples give equal bytes
     with open(path, "wb") as file, wds.TarWriter(file, "", "", 0o644, encoder=False, mtime=0) as tar:
         for sample in samples:
-            name = f"{path.name}: clip {sample.key}"
-            if not _KEY.fullmatch(sample.key):
-                raise ShardError(f"{name} has a key outside letters, digits, _ and - (1 to 80); rename it")
+            where = f"{name or path.name}: clip {sample.key}"
+            if not is_key(sample.key):
+                raise ShardError(f"{where} has a key outside letters, digits, _ and - (1 to 80); rename it")
             if sample.key in taken:
-                raise ShardError(f"{name} is in the set twice; give every pair its own key")
-            index.check(sample, name)
+                raise ShardError(f"{where} is in the set twice; give every pair its own key")
+            index.check(sample, where)
             taken.add(sample.key)
             keys.append(sample.key)
             tar.write({"__key__": sample.key} | encode_sample(sample))
-    return ShardFile(path.name, tuple(keys), path.stat().st_size, sha256_of(path))
+    return ShardFile(name or path.name, tuple(keys), path.stat().st_size, sha256_of(path))
 
 
 def sha256_of(path: Path) -> str:

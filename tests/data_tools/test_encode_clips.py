@@ -1,6 +1,8 @@
 """Pairs of real files become samples, shards and batches through the real diffusers classes at tiny size."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import torch
 
 from data_tools.cut_clips import cut_clips
 from data_tools.encode_clips import common_length, encode_clips
+from data_tools.encoding import take_own_memory
 from data_tools.inspect_shard import inspect_shard
 from data_tools.manifest import read_rows, write_rows
 from data_tools.pair_clips import pair_clips
-from data_tools.sample_folder import find_samples, read_sample
+from data_tools.sample_folder import begin_list, find_samples, read_sample
 from data_tools.write_shards import write_shards
 from idlora_pl.components import load_codecs, load_text
 from idlora_pl.data.datamodule import PairedClips
@@ -41,7 +44,7 @@ def pairs(videos, tmp_path, prompt) -> Path:
 
 
 def test_samples_hold_what_the_codecs_and_the_text_encoder_give(pairs, tmp_path, prompt):
-    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke", batch_size=1)
     row = read_rows(pairs, ["key"])[0]
     sample = read_sample(tmp_path / "samples", row["key"])
     codecs, text = load_codecs("smoke"), load_text("smoke").encode([prompt])
@@ -83,7 +86,7 @@ def test_references_of_one_set_have_one_length(pairs, tmp_path):
 
 def test_videos_go_all_the_way_to_batches(pairs, tmp_path, capsys):
     encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke", reference_duration=0.4)
-    write_shards(str(tmp_path / "samples"), str(tmp_path / "shards"))
+    write_shards(str(tmp_path / "samples"), str(tmp_path / "shards"), consent="signed")
     (batch,) = PairedClips(str(tmp_path / "shards"), batch_size=2, num_workers=0).train_dataloader()
     assert batch.target_video.shape == (2, 128, 3, 2, 2)
     assert batch.target_audio.shape == (2, 8, 17, 16)
@@ -95,18 +98,85 @@ def test_videos_go_all_the_way_to_batches(pairs, tmp_path, capsys):
     assert (tmp_path / "latents.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_interrupted_run_continues_and_other_settings_are_refused(pairs, tmp_path):
+def test_a_finished_group_is_kept_and_other_settings_are_refused(pairs, tmp_path):
     samples = tmp_path / "samples"
-    encode_clips(str(pairs), str(samples), base="smoke")
+    encode_clips(str(pairs), str(samples), base="smoke", batch_size=1)
     first, second = find_samples(samples)
     kept = (samples / f"{first}.latents.safetensors").stat().st_mtime_ns
     before = (samples / f"{second}.latents.safetensors").read_bytes()
     (samples / f"{second}.meta.json").unlink()
-    encode_clips(str(pairs), str(samples), base="smoke")
+    encode_clips(str(pairs), str(samples), base="smoke", batch_size=1)
     assert (samples / f"{first}.latents.safetensors").stat().st_mtime_ns == kept
     assert (samples / f"{second}.latents.safetensors").read_bytes() == before
     with pytest.raises(ValueError, match=r"samples was encoded with dtype bfloat16, now it is float32; choose a new"):
         encode_clips(str(pairs), str(samples), base="smoke", dtype="float32")
+
+
+def test_a_half_written_group_is_encoded_again_to_the_same_bytes(pairs, tmp_path, tree):
+    for name in ("whole", "again"):
+        encode_clips(str(pairs), str(tmp_path / name), base="smoke", batch_size=2, dtype="float32")
+    lost = find_samples(tmp_path / "again")[0]
+    (tmp_path / "again" / f"{lost}.meta.json").unlink()
+    (tmp_path / "again" / ".encode_clips" / f"{lost}.json").unlink()
+    encode_clips(str(pairs), str(tmp_path / "again"), base="smoke", batch_size=2, dtype="float32")
+    assert tree(tmp_path / "again") == tree(tmp_path / "whole")
+
+
+def test_a_changed_prompt_is_encoded_again(pairs, tmp_path):
+    samples = tmp_path / "samples"
+    encode_clips(str(pairs), str(samples), base="smoke")
+    key = find_samples(samples)[0]
+    before = read_sample(samples, key)
+    rows = read_rows(pairs, ["key"])
+    rows = [row | {"prompt": row["prompt"].replace("Noise", "Snow")} if row["key"] == key else row for row in rows]
+    write_rows(pairs, rows)
+    encode_clips(str(pairs), str(samples), base="smoke")
+    after = read_sample(samples, key)
+    assert not torch.equal(after.text.video, before.text.video)
+    assert torch.equal(after.target_video, before.target_video)
+
+
+def test_weights_are_moved_to_where_torch_puts_new_tensors():
+    networks = load_codecs("smoke")
+    values = {name: tensor.clone() for name, tensor in networks.state_dict().items()}
+    for tensor in networks.parameters():
+        tensor.data = torch.empty(tensor.numel() + 1)[1:].copy_(tensor.data.flatten()).view(tensor.shape)
+    assert any(tensor.data_ptr() % 64 for tensor in networks.parameters())
+    take_own_memory(networks)
+    assert not any(tensor.data_ptr() % 64 for tensor in networks.parameters())
+    assert all(torch.equal(values[name], tensor) for name, tensor in networks.state_dict().items())
+
+
+def test_a_pair_that_left_the_list_is_no_sample_any_more(pairs, tmp_path):
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
+    rows = read_rows(pairs, ["key"])
+    write_rows(pairs, rows[:1])
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
+    assert find_samples(tmp_path / "samples") == [rows[0]["key"]]
+
+
+def test_two_lists_go_into_one_folder_and_a_half_written_one_is_refused(pairs, tmp_path):
+    samples, rows = tmp_path / "samples", read_rows(pairs, ["key"])
+    write_rows(tmp_path / "more.jsonl", [row | {"key": f"{row['key']}-more"} for row in rows])
+    for name in ("pairs.jsonl", "more.jsonl"):
+        encode_clips(str(tmp_path / name), str(samples), base="smoke")
+    assert len(find_samples(samples)) == 4
+    write_rows(tmp_path / "more.jsonl", rows)
+    with pytest.raises(ValueError, match=r"is already a sample of ../pairs.jsonl in .*; choose another folder"):
+        encode_clips(str(tmp_path / "more.jsonl"), str(samples), base="smoke", batch_size=1)
+    begin_list(samples, "../third.jsonl", ["new"])
+    with pytest.raises(ValueError, match=r"is not finished with ../third.jsonl; run data_tools.encode_clips again"):
+        find_samples(samples)
+
+
+@pytest.mark.slow
+def test_two_processes_encode_each_pair_once(pairs, tmp_path, tree):
+    encode_clips(str(pairs), str(tmp_path / "one"), base="smoke", batch_size=1)
+    command = [sys.executable, "-m", "data_tools.encode_clips", str(pairs), str(tmp_path / "two"), "--base", "smoke"]
+    command += ["--batch_size", "1", "--accelerator", "cpu", "--devices", "2"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
 def test_unusable_pairs_are_listed_with_their_reason(pairs, tmp_path, write_video):
@@ -115,11 +185,15 @@ def test_unusable_pairs_are_listed_with_their_reason(pairs, tmp_path, write_vide
     rows.append(rows[0] | {"key": "gone", "target": "nowhere.mp4"})
     rows.append(rows[0] | {"key": "hasty", "reference": "short.mp4"})
     rows.append(rows[0] | {"key": "brief", "n_frames": 9})
+    rows.append(rows[0])
+    rows.append(rows[0] | {"key": "../out"})
+    rows.append(rows[0] | {"key": "odd", "n_frames": "17"})
     write_rows(pairs, rows)
     encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke", duration=0.68)
     rejected = read_rows(tmp_path / "samples" / "rejected.jsonl", ["key", "reason", "detail"])
     reasons = {row["key"]: row["reason"] for row in rejected}
-    assert reasons == {"gone": "unreadable", "hasty": "reference_too_short", "brief": "too_short"}
+    refused = {rows[0]["key"]: "duplicate_key", "../out": "unsafe_key", "odd": "bad_row"}
+    assert reasons == {"gone": "unreadable", "hasty": "reference_too_short", "brief": "too_short"} | refused
     assert len(find_samples(tmp_path / "samples")) == 2
 
 
@@ -141,7 +215,7 @@ def test_samples_of_two_lengths_do_not_fit_into_one_set(pairs, tmp_path):
         (tmp_path / "shorter" / f"{key}.{suffix}").replace(tmp_path / "samples" / f"{key}.{suffix}")
     message = r"has [23] latent frames, shard set has [23]; re-run data_tools.encode_clips with --duration 0.68"
     with pytest.raises(ShardError, match=message):
-        write_shards(str(tmp_path / "samples"), str(tmp_path / "shards"))
+        write_shards(str(tmp_path / "samples"), str(tmp_path / "shards"), consent="signed")
 
 
 def test_a_full_size_base_needs_weights(pairs, tmp_path):
@@ -152,7 +226,7 @@ def test_a_full_size_base_needs_weights(pairs, tmp_path):
 def test_the_same_samples_and_seed_give_the_same_shards(pairs, tmp_path):
     encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
     for name in ("one", "two"):
-        write_shards(str(tmp_path / "samples"), str(tmp_path / name), seed=3)
+        write_shards(str(tmp_path / "samples"), str(tmp_path / name), seed=3, consent="signed")
     index = (tmp_path / "one" / "index.json").read_text()
     assert index == (tmp_path / "two" / "index.json").read_text()
     assert json.loads(index)["codecs"] == "smoke"

@@ -1,0 +1,99 @@
+"""The verbs of prepare in their order, where each of them reads and writes, and what each of them is given."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_tools.caption_clips import caption_clips
+from data_tools.clean_reference import clean_reference
+from data_tools.cut_clips import cut_clips
+from data_tools.encode_clips import encode_clips
+from data_tools.find_speakers import find_speakers
+from data_tools.manifest import Row, read_rows
+from data_tools.pair_clips import pair_clips
+from data_tools.write_shards import write_shards
+
+Sections = Mapping[str, Mapping[str, Any]]
+
+NEVER_MATTERS = frozenset({"workers", "readers", "accelerator", "devices", "nodes", "strategy", "timeout_s", "retries"})
+"""Arguments that may differ from those of an interrupted run, because results do not depend on them."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One verb of the chain.
+
+    Attributes:
+        tool: its function.
+        given: its arguments that prepare says; the others are the keys of its section.
+        writes: the folder of its output inside that of prepare, and the list that the next verb reads.
+        rejected: the list of what it leaves out.
+    """
+
+    tool: Callable[..., None]
+    given: tuple[str, ...]
+    writes: str
+    rejected: str
+
+    @property
+    def verb(self) -> str:
+        """Its name, which is that of its section."""
+        return self.tool.__name__
+
+
+STEPS = (
+    Step(cut_clips, ("source", "output"), "cut/clips.jsonl", "rejected.jsonl"),
+    Step(find_speakers, ("clips", "output"), "speakers/clips.jsonl", "rejected.jsonl"),
+    Step(clean_reference, ("clips", "output"), "voices/clips.jsonl", "rejected.jsonl"),
+    Step(caption_clips, ("clips", "output"), "captions/clips.jsonl", "rejected.jsonl"),
+    Step(pair_clips, ("clips", "output"), "pairs/pairs.jsonl", "rejected_pairs.jsonl"),
+    Step(encode_clips, ("pairs", "output"), "samples/samples.jsonl", "rejected.jsonl"),
+)
+SHARDS = Step(
+    write_shards, ("samples", "output", "split", "consent", "allow_unknown_consent"), "shards", "rejected.jsonl"
+)
+EVERY_STEP = (*STEPS, SHARDS)
+
+
+def is_wanted(step: Step, sections: Sections, *, clean: bool) -> bool:
+    """Say whether a step is needed with these settings."""
+    if step.tool is find_speakers:
+        return bool(sections["cut_clips"]["speaker_from"] == "none")
+    if step.tool is clean_reference:
+        return clean
+    if step.tool is caption_clips:
+        return any(sections["caption_clips"][name] is not None for name in ("texts", "words", "endpoint", "model"))
+    return True
+
+
+def run_step(step: Step, source: Path, folder: Path, arguments: Mapping[str, Any]) -> Path:
+    """Run one verb; return what the next one reads."""
+    listed = folder / step.writes
+    target = listed if step.tool is pair_clips else listed.parent
+    places = [str(source), str(target)]
+    if step.tool is encode_clips and arguments["devices"] != 1:
+        _run_alone(step.verb, places, arguments)
+    else:
+        step.tool(*places, **arguments)
+    return listed.parent if step.tool is encode_clips else listed
+
+
+def _run_alone(verb: str, places: list[str], arguments: Mapping[str, Any]) -> None:
+    """Run a verb as a command of its own, which Lightning starts once more for every device."""
+    options = [f"--{name}={'null' if value is None else value}" for name, value in arguments.items()]
+    ended = subprocess.run([sys.executable, "-m", f"data_tools.{verb}", *places, *options], check=False)
+    if ended.returncode:
+        raise ValueError(f"{verb} ended with status {ended.returncode}; what it said stands above")
+
+
+def rows_of(path: Path) -> list[Row]:
+    """Read a list, which may be empty or missing."""
+    return read_rows(path, ()) if path.is_file() and path.stat().st_size else []
+
+
+def splits_of(pairs: Path) -> list[str | None]:
+    """Return the splits of a list of pairs; [None] when it is not split."""
+    return sorted({row.get("split") for row in read_rows(pairs, ("key",))}, key=str)

@@ -1,0 +1,128 @@
+"""From a folder of raw videos to shards with one command, which continues after any interruption.
+
+cut_clips -> find_speakers -> clean_reference -> caption_clips -> pair_clips -> encode_clips -> write_shards
+"""
+
+import sys
+from argparse import ArgumentError
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.table import Table
+
+from data_tools.chain import EVERY_STEP, NEVER_MATTERS, SHARDS, STEPS, Sections, is_wanted, rows_of, run_step, splits_of
+from data_tools.command import flags_of, sentence_of, spelt_out
+from data_tools.consents import UNKNOWN, refuse_unknown, speakers_of
+from data_tools.ledger import opened_ledger
+from data_tools.manifest import Row, write_rows
+from data_tools.write_shards import write_shards
+from idlora_pl.files import replacing
+
+CONSENT_STEPS = ("cut_clips", "find_speakers")
+"""After these it is known whose consent is missing."""
+
+
+def prepare_parser() -> ArgumentParser:
+    """Return the command line: a section for every verb, whose keys are the verb's arguments."""
+    parser = ArgumentParser(prog="prepare", description=prepare.__doc__, exit_on_error=False)
+    parser.add_argument("raw", type=str, help="A video file, or a folder that is searched through.")
+    parser.add_argument("--output", type=str, required=True, help="A new folder, or that of an interrupted run.")
+    parser.add_argument("--config", action="config", help="A yaml file with these settings, a section for each verb.")
+    said = "Use people of whom nobody knows whether they agreed; the index of the shards and adapters repeat it."
+    parser.add_argument("--allow_unknown_consent", type=bool, default=False, help=said)
+    parser.add_argument("--clean", type=bool, default=True, help="Take the noise out of reference voices.")
+    for step in EVERY_STEP:
+        parser.add_function_arguments(step.tool, step.verb, skip=set(step.given))
+    # speakers are found, unless the user says whose name they have
+    parser.set_defaults({"cut_clips.speaker_from": "none"})
+    return parser
+
+
+def prepare(raw: str, output: str, sections: Sections, *, clean: bool, allow_unknown_consent: bool) -> None:
+    """Run all tools on a folder of videos, one after the other; the same command continues an interrupted run.
+
+    Writes OUTPUT/cut, speakers, voices, captions, pairs and samples, the shard set OUTPUT/shards (or one for each
+    split in it), prepare.yaml with all settings, and rejected.jsonl with the step and the reason of all that was left
+    out. Speakers are found unless cut_clips.speaker_from says whose name they have; captions are made when
+    caption_clips has texts, words, endpoint or model, else pair_clips has the prompts.
+    """
+    agreed = sections["cut_clips"]
+    if agreed["consent"] == UNKNOWN and agreed["consents"] is None and not allow_unknown_consent:
+        raise ValueError(
+            f"{raw}: nothing says how the people in it agreed; set cut_clips.consent or cut_clips.consents, or pass "
+            "--allow_unknown_consent, which index and adapters repeat"
+        )
+    if sections["encode_clips"]["nodes"] != 1:
+        raise ValueError("encode_clips.nodes must be 1 here; run data_tools.encode_clips by itself under SLURM")
+    folder, made = Path(output), Path(raw)
+    rejected: list[Row] = []
+    table = Table("step", "made", "left out", title=f"prepare: {folder}", title_justify="left")
+    for step in STEPS:
+        if not is_wanted(step, sections, clean=clean):
+            continue
+        made = run_step(step, made, folder, sections[step.verb])
+        left_out = rows_of((folder / step.writes).with_name(step.rejected))
+        rejected += [{"step": step.verb} | row for row in left_out]
+        rows = rows_of(folder / step.writes)
+        table.add_row(step.verb, str(len(rows)), str(len(left_out)))
+        if step.verb in CONSENT_STEPS:
+            refuse_unknown(speakers_of(rows), str(folder / step.writes), allowed=allow_unknown_consent)
+    for split in splits_of(folder / "pairs" / "pairs.jsonl"):
+        target = folder / SHARDS.writes / (split or "")
+        arguments = dict(sections[SHARDS.verb]) | {"allow_unknown_consent": allow_unknown_consent, "split": split}
+        write_shards(str(made), str(target), **arguments)
+        table.add_row(f"{SHARDS.verb} {split or ''}", f"{len(list(target.glob('*.tar')))} tars", "0")
+    write_rows(folder / "rejected.jsonl", rejected)
+    Console().print(table)
+
+
+def _plain(chosen: Namespace) -> dict[str, Any]:
+    """Return the settings as they are recorded."""
+    return {name: value for name, value in chosen.clone().as_dict().items() if name != "config"}
+
+
+def _that_matter(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return {"<verb>.<key>": value} of the settings that an interrupted run cannot change."""
+    found: dict[str, Any] = {"raw": str(Path(settings["raw"]).resolve())}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{key}": inner for key, inner in value.items() if key not in NEVER_MATTERS}
+        elif name not in ("raw", "output"):
+            found[name] = value
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run prepare from the command line."""
+    parser = prepare_parser()
+    flags = {"--allow_unknown_consent", "--clean"}
+    flags |= {f"--{step.verb}.{flag[2:]}" for step in EVERY_STEP for flag in flags_of(step.tool)}
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        chosen = parser.parse_args(spelt_out(given, flags))
+        settings = _plain(chosen)
+        folder = Path(settings["output"])
+        if not Path(settings["raw"]).exists():
+            raise ValueError(f"{settings['raw']} does not exist; give a video file or a folder of videos")
+        with opened_ledger(folder, "prepare", _that_matter(settings)):
+            with replacing(folder / "prepare.yaml") as partial:
+                partial.write_text(parser.dump(chosen, skip_none=False))
+            sections = {step.verb: settings[step.verb] for step in EVERY_STEP}
+            prepare(
+                settings["raw"],
+                settings["output"],
+                sections,
+                clean=settings["clean"],
+                allow_unknown_consent=settings["allow_unknown_consent"],
+            )
+    except ArgumentError as error:
+        sys.exit(f"prepare: {' '.join(str(error).split())}; --help lists what there is")
+    except (ValueError, OSError) as error:
+        sys.exit(f"prepare: {sentence_of(error)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""One command from videos to shards: it is killed anywhere, run again, and gives the bytes of an undisturbed run."""
+
+import json
+import random
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from data_tools.prepare import main, prepare_parser
+from idlora_pl.data.shards import sha256_of
+from idlora_pl.data.stream import open_shards
+
+CONFIG = """
+cut_clips: {size: "64", frames: 17, centre_crop: true, any_sound: true, speaker_from: folder, consent: signed,
+            workers: 1}
+clean_reference: {workers: 1}
+caption_clips: {texts: TEXTS, workers: 1}
+encode_clips: {base: smoke, batch_size: 2}
+write_shards: {samples_per_shard: 2}
+"""
+# what is there when a run is killed in a verb, or just after it
+POINTS = (
+    "cut/clips/*.mp4",
+    "cut/clips.jsonl",
+    "voices/voices/*.wav",
+    "voices/clips.jsonl",
+    "captions/clips.jsonl",
+    "pairs/pairs.jsonl",
+    "samples/*.latents.safetensors",
+    "samples/rejected.jsonl",
+    "shards/pairs-000000.tar",
+    "shards/index.json",
+)
+
+
+@pytest.fixture
+def raw(tmp_path, write_video) -> Path:
+    """Two speakers with three videos each."""
+    for k in range(6):
+        write_video(tmp_path / "raw" / ("ann" if k < 3 else "bob") / f"v{k}.mp4", 18 + k, seed=k)
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def config(tmp_path, raw, prompt) -> Path:
+    """Settings of all verbs; `clean` is on, captions come from a file."""
+    texts = {path.relative_to(raw).as_posix(): prompt for path in raw.rglob("*.mp4")}
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    (tmp_path / "prepare.yaml").write_text(CONFIG.replace("TEXTS", str(tmp_path / "texts.json")))
+    return tmp_path / "prepare.yaml"
+
+
+def words(raw: Path, output: Path, config: Path, *more: str) -> list[str]:
+    """The command line."""
+    return [str(raw), "--output", str(output), "--config", str(config), *more]
+
+
+def hashes(output: Path) -> dict[str, str]:
+    """SHA-256 of every file of a shard set, notes left out."""
+    return {path.name: sha256_of(path) for path in (output / "shards").glob("*.*") if path.is_file()}
+
+
+def killed(arguments: list[str], output: Path, point: str, delay_s: float = 0.0) -> bool:
+    """Run prepare in a process that gets SIGKILL `delay_s` after a file is there; say whether it was still at work."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["data_tools.prepare"])
+    process = context.Process(target=main, args=(arguments,))
+    process.start()
+    while process.is_alive() and not any(output.glob(point)):
+        time.sleep(0.001)
+    process.join(delay_s)
+    process.kill()
+    process.join()
+    return process.exitcode == -9
+
+
+def test_a_killed_run_is_finished_with_the_bytes_of_an_undisturbed_one(raw, config, tmp_path):
+    main(words(raw, tmp_path / "whole", config))
+    again = words(raw, tmp_path / "again", config)
+    assert killed(again, tmp_path / "again", "samples/*.latents.safetensors")
+    assert not (tmp_path / "again" / "shards").exists()
+    main(again)
+    assert hashes(tmp_path / "again") == hashes(tmp_path / "whole")
+    found = open_shards(str(tmp_path / "again" / "shards")).index
+    assert (found.n_samples, len(found.shards), found.settings["consent"]) == (6, 3, "signed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_run_that_is_killed_in_and_after_every_verb_gives_the_same_bytes(raw, config, tmp_path):
+    main(words(raw, tmp_path / "whole", config))
+    rng = random.Random(0)
+    at_work = 0
+    for number, point in enumerate(POINTS):
+        output = tmp_path / f"run{number}"
+        at_work += killed(words(raw, output, config), output, point, delay_s=rng.choice((0.0, 0.02, 0.3)))
+        main(words(raw, output, config))
+        assert hashes(output) == hashes(tmp_path / "whole"), point
+    assert at_work >= len(POINTS) - 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(raw, config, tmp_path):
+    main(words(raw, tmp_path / "whole", config))
+    output, rng = tmp_path / "often", random.Random(1)
+    for _ in range(12):
+        killed(words(raw, output, config), output, "*", delay_s=rng.uniform(0.0, 4.0))
+    main(words(raw, output, config))
+    assert hashes(output) == hashes(tmp_path / "whole")
+
+
+def test_unknown_consent_is_refused_before_anything_is_done(raw, config, tmp_path):
+    unknown = words(raw, tmp_path / "out", config, "--cut_clips.consent", "unknown")
+    with pytest.raises(SystemExit, match=r"prepare: .*nothing says how the people in it agreed; set cut_clips.consent"):
+        main(unknown)
+    assert not (tmp_path / "out" / "cut").exists()
+
+
+def test_a_speaker_without_consent_is_refused_by_name(raw, config, tmp_path):
+    (tmp_path / "agreed.json").write_text('{"ann": "signed"}')
+    more = ("--cut_clips.consent", "unknown", "--cut_clips.consents", str(tmp_path / "agreed.json"))
+    with pytest.raises(SystemExit, match=r"consent of 1 of 2 speakers is unknown \(bob is one\)"):
+        main(words(raw, tmp_path / "out", config, *more))
+    assert not (tmp_path / "out" / "pairs").exists()
+
+
+def test_allowed_unknown_consent_is_recorded_and_splits_become_sets(raw, config, tmp_path):
+    more = ("--cut_clips.consent", "unknown", "--allow_unknown_consent", "--pair_clips.split", "0.5,0.5,0")
+    # the tones of the two speakers are alike, which the leak report takes for one recording
+    main(words(raw, tmp_path / "out", config, *more, "--pair_clips.leaks", "report"))
+    sets = sorted(path.name for path in (tmp_path / "out" / "shards").iterdir())
+    assert sets == ["train", "val"]
+    speakers = []
+    for name in sets:
+        settings = open_shards(str(tmp_path / "out" / "shards" / name)).index.settings
+        assert settings["consent"] == "unknown, allowed by --allow_unknown_consent"
+        speakers += settings["consent_of_speakers"]
+    assert sorted(speakers) == ["ann", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cut_clips: {sise: 64}", r"prepare: .*sise"),
+        ("cut_klips: {size: 64}", r"prepare: .*cut_klips"),
+        ("encode_clips: {base: big}", r"prepare: .*encode_clips.base"),
+        ("cut_clips: [", r"prepare: "),
+        ("write_shards: {output: elsewhere}", r"prepare: .*output"),
+    ],
+)
+def test_a_key_that_no_verb_has_is_named(tmp_path, text, message):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(SystemExit, match=message):
+        main(words(tmp_path / "raw", tmp_path / "out", tmp_path / "bad.yaml"))
+
+
+def test_other_settings_on_a_begun_output_are_refused_and_other_workers_are_not(raw, config, tmp_path):
+    assert killed(words(raw, tmp_path / "out", config), tmp_path / "out", "cut/clips.jsonl")
+    with pytest.raises(SystemExit, match=r"was begun with cut_clips.size 64, now it is 96; choose a new folder"):
+        main(words(raw, tmp_path / "out", config, "--cut_clips.size", "96"))
+    main(words(raw, tmp_path / "out", config, "--cut_clips.workers", "2"))
+    chosen = prepare_parser().parse_args(["--config", str(tmp_path / "out" / "prepare.yaml")])
+    assert (chosen.cut_clips.workers, chosen.encode_clips.base) == (2, "smoke")
+
+
+def test_help_shows_the_arguments_of_every_verb(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for name in ("cut_clips.size", "find_speakers.voice", "caption_clips.texts", "encode_clips.tile", "shard_size"):
+        assert f"{name} " in shown, name
+
+
+def test_a_missing_folder_ends_with_one_sentence(tmp_path):
+    with pytest.raises(SystemExit, match=r"^prepare: .*nowhere does not exist; give a video file or a folder"):
+        main([str(tmp_path / "nowhere"), "--output", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match=r"^prepare: .*output"):
+        main([str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_two_devices_give_the_bytes_of_one(raw, config, tmp_path):
+    main(words(raw, tmp_path / "one", config))
+    two = ("--encode_clips.devices", "2", "--encode_clips.accelerator", "cpu")
+    main(words(raw, tmp_path / "two", config, *two))
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
