@@ -75,6 +75,8 @@ def _members(stream: Stream) -> Iterator[tuple[str, int]]:
                     raise TarFault(f"its member {name!r:.80} points outside the tar")
                 if name in seen:
                     raise TarFault(f"it holds {name!r:.80} twice")
+                if member.size < 0:
+                    raise TarFault(f"its member {name!r:.80} claims {member.size} bytes")
                 seen.add(name)
                 stream.seek(member.offset_data)
                 yield name, member.size
