@@ -14,6 +14,7 @@ from idlora_pl.data.stream import Outcome, ShardSet
 Made = tuple[PairBatch, tuple[Fault, ...]] | ShardError
 """A batch and the clips that others had to replace in it, or why there is no further batch."""
 _NEAR = 64
+_TRIES = 100
 
 
 class Memory:
@@ -56,9 +57,9 @@ class BatchStream(IterableDataset[Made]):
     """The batches of one rank in one epoch.
 
     A clip that fails is given out as its error, because an exception inside a worker arrives as a page of
-    traceback; the loader raises it. With `on_fault="skip"` another clip of the same worker takes its place: which
-    one is a function of the order, the epoch and the place, so that the number of batches, every other sample and
-    a resumed run stay as they are.
+    traceback; the loader raises it. With `on_fault="skip"` another clip takes its place, of the same worker if that
+    has a good one. Which one is a function of the order, the epoch and the place, so that the number of batches,
+    every other sample and a resumed run stay as they are.
     """
 
     def __init__(
@@ -133,11 +134,16 @@ class BatchStream(IterableDataset[Made]):
         if self.on_fault == "stop":
             return error
         near = min(_NEAR, self.order.shuffle_buffer or 1, len(refs) - 1)
-        draw = random.Random(f"instead {self.order.seed} {self.epoch} {refs[place]}").randrange(max(1, near))
+        rng = random.Random(f"instead {self.order.seed} {self.epoch} {refs[place]}")
+        draw = rng.randrange(max(1, near))
         # near first: what comes soon waits in memory already
         steps = [1 + (draw + k) % near for k in range(near)] + [*range(near + 1, len(refs))]
-        for step in steps:
-            found = line.look(refs[(place + step) % len(refs)])
+        others = [refs[(place + step) % len(refs)] for step in steps]
+        counts = self.order.counts
+        shards = rng.choices(range(len(counts)), counts, k=_TRIES)
+        others = others[:_TRIES] + [(shard, rng.randrange(counts[shard])) for shard in shards]
+        for ref in others:
+            found = line.look(ref)
             if not isinstance(found, ShardError):
                 return found
         return error

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from idlora_pl.data.addresses import is_remote, opened, without_secrets
@@ -119,7 +119,7 @@ def read_voices(folder: Path) -> VoiceBank:
             n_voices = file.get_slice("voices").get_shape()[0]
     except FileNotFoundError as error:
         raise ShardError(f"{folder} has no {FILES[1]} and {FILES[0]}; {_COMMAND}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ShardError(f"{folder / FILES[1]} is not what this version writes ({error}); {_COMMAND}") from error
     if n_voices != len(voices):
         raise ShardError(f"{folder / FILES[0]} has {n_voices} voices, {FILES[1]} lists {len(voices)}; {_COMMAND}")

@@ -181,7 +181,9 @@ def test_s3_runs_the_aws_command_with_the_url_as_one_argument(shard_folder, tmp_
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     assert same(batches("s3://bucket/my set"), batches(str(shard_folder)))
     (shard_folder / "pairs-000003.tar").unlink()
-    with pytest.raises(ShardError, match=r"^pairs-000003.tar: clip pair00\d\d cannot be read \(aws ended with status 1"):
+    with pytest.raises(
+        ShardError, match=r"^pairs-000003.tar: clip pair00\d\d cannot be read \(aws ended with status 1"
+    ):
         batches("s3://bucket/my set", retries=0)
 
 
