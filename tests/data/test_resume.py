@@ -49,7 +49,9 @@ class Listener(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def fit(folder: Path, work: Path, until: int, *, accumulate: int, ckpt: Path | None = None, **data: Any) -> dict:
+def fit(
+    folder: Path, work: Path, until: int, *, accumulate: int, ckpt: Path | None = None, n_ranks: int = 1, **data: Any
+) -> dict:
     """Train to a number of steps and return what was seen, the weight and the faults of this process."""
     warnings.filterwarnings("ignore")
     usual = {"batch_size": 2, "shuffle_buffer": 6, "references": "cross_video", "on_fault": "skip"}
@@ -57,8 +59,8 @@ def fit(folder: Path, work: Path, until: int, *, accumulate: int, ckpt: Path | N
     lightning.Trainer(
         accelerator="cpu",
         devices=1,
-        num_nodes=int(os.environ.get("WORLD_SIZE", "1")),
-        strategy="ddp" if "WORLD_SIZE" in os.environ else "auto",
+        num_nodes=n_ranks,
+        strategy="auto" if n_ranks == 1 else "ddp",
         logger=False,
         max_steps=until,
         max_epochs=-1,
@@ -93,9 +95,12 @@ def test_no_worker_and_one_worker_give_the_same_batches(damaged, tmp_path):
 def rank_of_two(rank: int, port: int, work: str, calls: list[dict]) -> None:
     """One of two processes that train together; writes what it saw."""
     world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "NODE_RANK": str(rank)}
-    os.environ |= world | {"LOCAL_RANK": "0", "RANK": str(rank), "PL_TORCH_DISTRIBUTED_BACKEND": "gloo"}
+    world |= {"LOCAL_RANK": "0", "RANK": str(rank), "PL_TORCH_DISTRIBUTED_BACKEND": "gloo"}
     torch.set_num_threads(1)
-    seen = [fit(**call) for call in calls]
+    seen = []
+    for call in calls:
+        os.environ |= world  # Lightning takes it out when a fit ends
+        seen.append(fit(**call))
     Path(work, f"rank{rank}.json").write_text(json.dumps(seen))
 
 
@@ -117,7 +122,7 @@ def on_two_ranks(work: Path, calls: list[dict]) -> list[list[dict]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [0, 1, 4])
 def test_two_ranks_resume_as_one_run(damaged, tmp_path, n_workers):
-    settings = {"folder": damaged, "num_workers": n_workers, "accumulate": 2}
+    settings = {"folder": damaged, "num_workers": n_workers, "accumulate": 2, "n_ranks": 2}
     whole = settings | {"work": tmp_path / "whole", "until": 5}
     before = settings | {"work": tmp_path / "part", "until": 2}
     after = settings | {"work": tmp_path / "rest", "until": 5, "ckpt": tmp_path / "part" / "2.ckpt"}
