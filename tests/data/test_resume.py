@@ -114,12 +114,13 @@ def on_two_ranks(work: Path, calls: list[dict]) -> list[list[dict]]:
     for process in ranks:
         process.start()
     for process in ranks:
-        process.join(240)
+        process.join(800)
     assert [process.exitcode for process in ranks] == [0, 0]
     return [json.loads((work / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("n_workers", [0, 1, 4])
 def test_two_ranks_resume_as_one_run(damaged, tmp_path, n_workers):
     settings = {"folder": damaged, "num_workers": n_workers, "accumulate": 2, "n_ranks": 2}
