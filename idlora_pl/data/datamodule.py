@@ -1,18 +1,23 @@
 """Batches of training pairs for Lightning, in an order that a resumed run continues."""
 
-from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import torch.distributed as dist
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from idlora_pl.data.addresses import is_remote
+from idlora_pl.data.batches import Memory
+from idlora_pl.data.faults import OnFault
 from idlora_pl.data.index import ShardIndex
-from idlora_pl.data.loader import PairLoader, Position
-from idlora_pl.data.order import EpochOrder, Ref
+from idlora_pl.data.loader import PairLoader
+from idlora_pl.data.order import EpochOrder
 from idlora_pl.data.prompts import prompt_loader, read_prompts
-from idlora_pl.data.samples import PairSample, ShardError
+from idlora_pl.data.resume import continue_from, state_of
+from idlora_pl.data.samples import ShardError
 from idlora_pl.data.stream import ShardSet, open_shards
+from idlora_pl.data.voice_files import voices_of
+from idlora_pl.data.voices import References, VoiceBank
 
 
 class PairedClips(LightningDataModule):
@@ -35,11 +40,16 @@ class PairedClips(LightningDataModule):
         drop_last: bool = True,
         cache: bool = False,
         prompt_seed: int = 42,
+        references: References = "stored",
+        on_fault: OnFault = "stop",
+        max_faults: int = 10,
+        retries: int = 2,
     ) -> None:
         """Remember the settings; nothing is opened before `setup`.
 
         Args:
-            shards: folder of a shard set, or a brace pattern such as "data/pairs-{000000..000007}.tar".
+            shards: folder of a shard set, on disk or behind http(s)://, s3://, hf:// or gs://, or a brace pattern of
+                its tars such as "data/pairs-{000000..000007}.tar" or "pipe:ssh host cat d/pairs-{000000..000007}.tar".
             val_shards: the same for held-out pairs; None validates nothing.
             prompts: prompt file for `predict` and `test`; see `idlora_pl.data.prompts`.
             batch_size: pairs per step and process.
@@ -51,15 +61,30 @@ class PairedClips(LightningDataModule):
             cache: decode every sample once and keep all in memory, in the same order; for small sets.
             prompt_seed: entry i of `prompts` without a seed of its own is sampled with prompt_seed + i; the
                 command line sets it to `model.sampling.seed`.
+            references: whose voice a target is given in training: the reference in its shard ("stored"), or in every
+                epoch another one drawn among those of the same speaker in the set: any clip but its own
+                ("same_speaker"), one of another video ("cross_video"), or of another environment, too.
+            on_fault: "stop" ends training at the first clip that cannot be read; "skip" gives another clip in its
+                place. Validation always stops.
+            max_faults: how many different clips each process may replace in a run before it stops.
+            retries: how often a tar behind a URL or command is opened again when the connection fails.
         """
+        for name, value, known in (("references", references, References), ("on_fault", on_fault, OnFault)):
+            if value not in get_args(known):
+                raise ValueError(f"data.{name} must be one of {', '.join(get_args(known))}; got '{value}'")
+        for name, number in (("max_faults", max_faults), ("retries", retries)):
+            if number < 0:
+                raise ValueError(f"data.{name} must be at least 0; got {number}")
         super().__init__()
         self.shards, self.val_shards, self.prompts = shards, val_shards, prompts
         self.batch_size, self.num_workers, self.shuffle_buffer = batch_size, num_workers, shuffle_buffer
         self.seed, self.drop_last, self.cache = seed, drop_last, cache
         self.prompt_seed = prompt_seed
+        self.references, self.on_fault, self.max_faults, self.retries = references, on_fault, max_faults, retries
         self._entries: list[dict[str, Any]] = []
         self._open: dict[str, ShardSet] = {}
-        self._cached: dict[str, dict[Ref, PairSample]] = {}
+        self._cached: dict[str, Memory] = {}
+        self._bank: VoiceBank | None = None
         self._training: PairLoader | None = None
         self._restored: dict[str, Any] | None = None
 
@@ -72,6 +97,11 @@ class PairedClips(LightningDataModule):
     def indices(self) -> dict[str, ShardIndex]:
         """What the shard sets that `setup` has opened hold, by their place."""
         return {name: found.index for name, found in self._open.items()}
+
+    def prepare_data(self) -> None:
+        """Collect the voices of a set on disk, once per node, where references are drawn."""
+        if self.shards is not None and self.references != "stored" and not is_remote(self.shards):
+            self._voices(self.shards)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the shard sets or the prompt file, so that a missing one is noticed before anything runs."""
@@ -87,13 +117,16 @@ class PairedClips(LightningDataModule):
 
     def train_dataloader(self) -> PairLoader:
         """Return the loader of training batches; it continues where a loaded checkpoint stood."""
-        loader = self._loader(self._needed("shards", self.shards), self.shuffle_buffer, self.drop_last)
+        shards = self._needed("shards", self.shards)
+        loader = self._loader(shards, self.shuffle_buffer, self.drop_last)
+        loader.on_fault = self.on_fault
+        if self.references != "stored":
+            loader.change = self._voices(shards).redrawn
         if self.trainer is not None:
             trainer = self.trainer
             loader.current_epoch = lambda: trainer.current_epoch
         if self._restored is not None:
-            _refuse_other_order(self._restored["order"], loader.order)
-            loader.resume_at = Position(self._restored["epoch"], self._restored["batches"])
+            continue_from(self._restored, loader, {"references": self.references})
             self._restored = None
         self._training = loader
         return loader
@@ -117,11 +150,17 @@ class PairedClips(LightningDataModule):
             raise ShardError(f"data.{name} is not set; give --data.{name} PATH")
         return value
 
+    @property
+    def left_out(self) -> int | None:
+        """Clips that this process replaced in the epoch so far; None where a fault stops training."""
+        return None if self.on_fault == "stop" or self._training is None else self._training.faults.in_epoch
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the position in the training shards, for a checkpoint."""
-        if self._training is None or self._training.position.epoch < 0:
-            return {}
-        return asdict(self._training.position) | {"order": asdict(self._training.order)}
+        """Return the position in the training shards and what was left out, for a checkpoint.
+
+        With `on_fault` "skip" all processes must call this together, as Lightning does.
+        """
+        return {} if self._training is None else state_of(self._training, {"references": self.references})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a position that `state_dict` returned."""
@@ -129,8 +168,14 @@ class PairedClips(LightningDataModule):
 
     def _shard_set(self, shards: str) -> ShardSet:
         if shards not in self._open:
-            self._open[shards] = open_shards(shards)
+            self._open[shards] = open_shards(shards, retries=self.retries)
         return self._open[shards]
+
+    def _voices(self, shards: str) -> VoiceBank:
+        """Return the voices of the training shards, of which every target may be given one."""
+        if self._bank is None:
+            self._bank = voices_of(self._shard_set(shards), self.references, seed=self.seed)
+        return self._bank
 
     def _loader(self, shards: str, shuffle_buffer: int, drop_last: bool) -> PairLoader:
         found = self._shard_set(shards)
@@ -145,27 +190,11 @@ class PairedClips(LightningDataModule):
             drop_last,
         )
         if self.cache and shards not in self._cached:
-            every = [(shard, k) for shard, count in enumerate(order.counts) for k in range(count)]
-            self._cached[shards] = dict(found.read(every))
+            self._cached[shards] = Memory(found)
         return PairLoader(
-            found,
+            self._cached.get(shards, found),
             order,
             rank=dist.get_rank() if distributed else 0,
             in_workers=self.num_workers > 0,
-            cached=self._cached.get(shards),
+            max_faults=self.max_faults,
         )
-
-
-def _refuse_other_order(saved: dict[str, Any], order: EpochOrder) -> None:
-    """Raise ValueError when a checkpoint's order cannot be continued."""
-    for name, value in asdict(order).items():
-        if _tuple_if_list(saved[name]) != value:
-            raise ValueError(
-                f"the checkpoint was made with data {name} = {saved[name]}, this run has {value}; "
-                "resume with the same data settings"
-            )
-
-
-def _tuple_if_list(value: Any) -> Any:
-    """Return a list as a tuple, as JSON-like checkpoints may turn one into the other."""
-    return tuple(value) if isinstance(value, list) else value

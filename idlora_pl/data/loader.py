@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader
 
-from idlora_pl.data.order import EpochOrder, Ref
-from idlora_pl.data.samples import PairBatch, PairSample, ShardError, collate
-from idlora_pl.data.stream import BatchStream, ShardSet
+from idlora_pl.data.batches import BatchStream, Made, Memory
+from idlora_pl.data.faults import FaultLog, OnFault
+from idlora_pl.data.order import EpochOrder
+from idlora_pl.data.samples import PairBatch, PairSample, ShardError
+from idlora_pl.data.stream import ShardSet
 
 
 @dataclass
@@ -25,29 +27,35 @@ class PairLoader:
     Attributes:
         order: who reads which samples when.
         position: the epoch and the batches given out so far.
+        faults: what was left out so far.
     """
 
     def __init__(
         self,
-        shards: ShardSet,
+        shards: ShardSet | Memory,
         order: EpochOrder,
         *,
         rank: int = 0,
         in_workers: bool = True,
-        cached: dict[Ref, PairSample] | None = None,
+        on_fault: OnFault = "stop",
+        max_faults: int = 0,
+        change: Callable[[PairSample, int], PairSample] | None = None,
     ) -> None:
         """Prepare to read.
 
         Args:
-            shards: where the samples are.
+            shards: where the samples are; those in memory are read without workers.
             order: who reads which samples when.
             rank: of this process.
             in_workers: whether `order.n_workers` processes read, or this one does.
-            cached: all samples in memory, or None to read from the shards.
+            on_fault: whether a clip that cannot be read stops the run or is replaced by another one.
+            max_faults: how many clips may be replaced.
+            change: applied to every sample, with the epoch.
         """
         self.shards, self.order, self.rank = shards, order, rank
-        self.in_workers, self.cached = in_workers, cached
-        self.position = Position()
+        self.in_workers = in_workers and isinstance(shards, ShardSet)
+        self.on_fault, self.change = on_fault, change
+        self.position, self.faults = Position(), FaultLog(max_faults)
         self.resume_at: Position | None = None
         self.current_epoch: Callable[[], int] | None = None
 
@@ -56,7 +64,11 @@ class PairLoader:
         return self.order.n_batches
 
     def __iter__(self) -> Iterator[PairBatch]:
-        """Yield the batches of the next epoch; of a resumed one, those that are left."""
+        """Yield the batches of the next epoch; of a resumed one, those that are left.
+
+        Raises:
+            ShardError: when a clip cannot be read and may not be replaced.
+        """
         resumed, self.resume_at = self.resume_at, None
         if self.current_epoch is not None:
             epoch = self.current_epoch()
@@ -66,20 +78,23 @@ class PairLoader:
             epoch = self.position.epoch + 1
         done = resumed.batches if resumed is not None and resumed.epoch == epoch else 0
         self.position.epoch, self.position.batches = epoch, done
-        for batch in self._batches(epoch, done):
-            if isinstance(batch, ShardError):
-                raise batch
+        if not done:
+            self.faults.in_epoch = 0
+        for made in self._batches(epoch, done):
+            if isinstance(made, ShardError):
+                raise made
+            batch, faults = made
+            for fault in faults:
+                self.faults.note(fault)
             self.position.batches += 1
             yield batch
 
-    def _batches(self, epoch: int, skip: int) -> Iterator[PairBatch | ShardError]:
+    def _batches(self, epoch: int, skip: int) -> Iterator[Made]:
         """Yield the batches of an epoch from number `skip` on."""
-        if self.cached is not None:
-            for refs in self.order.batches(epoch, self.rank)[skip:]:
-                yield collate([self.cached[ref] for ref in refs])
-            return
+        settings = {"epoch": epoch, "rank": self.rank, "skip": skip}
+        stream = BatchStream(self.shards, self.order, on_fault=self.on_fault, change=self.change, **settings)
         yield from DataLoader(
-            BatchStream(self.shards, self.order, epoch=epoch, rank=self.rank, skip=skip),
+            stream,
             batch_size=None,
             num_workers=self.order.n_workers if self.in_workers else 0,
             pin_memory=torch.cuda.is_available(),

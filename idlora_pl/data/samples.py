@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
+from idlora_pl.data.latents import tensors_in
 from idlora_pl.method.tokens import TextFeatures
 
 TENSORS_FILE = "latents.safetensors"
@@ -126,24 +126,38 @@ def encode_sample(sample: PairSample) -> dict[str, bytes]:
     return {TENSORS_FILE: save(tensors), META_FILE: meta.encode()}
 
 
-def decode_sample(files: Mapping[str, bytes], name: str) -> PairSample:
+def decode_sample(files: Mapping[str, bytes | memoryview], name: str) -> PairSample:
     """Return the pair whose two files are given; nothing is unpickled.
 
     Args:
-        files: {`latents.safetensors`: bytes, `meta.json`: bytes}.
+        files: {`latents.safetensors`: bytes, `meta.json`: bytes}; the tensors share the memory of a memoryview.
         name: shard and clip, for the error message.
 
     Raises:
         ShardError: when a file is missing or cannot be decoded.
     """
     try:
-        tensors = load(files[TENSORS_FILE])
-        meta = json.loads(files[META_FILE])
+        file = files[TENSORS_FILE]
+        tensors = tensors_in(bytearray(file) if isinstance(file, bytes) else file)
+        meta = _meta(files[META_FILE])
         text = TextFeatures(
             tensors["text_video"], tensors.get("text_audio", tensors["text_video"]), tensors["text_mask"]
         )
         return PairSample(tensors["target_video"], tensors["target_audio"], tensors["reference"], text, meta)
     except KeyError as error:
-        raise ShardError(f"{name} lacks {error}; write the shard again with data_tools.write_shards") from error
-    except (SafetensorError, ValueError) as error:
+        raise ShardError(f"{name} lacks {error}; {_AGAIN}") from error
+    except ValueError as error:
         raise ShardError(f"{name} cannot be decoded ({error}); {_AGAIN}") from error
+
+
+def _meta(file: bytes | memoryview) -> dict[str, Any]:
+    """Return the JSON object of a meta.json."""
+    try:
+        meta = json.loads(bytes(file))
+    except RecursionError:
+        raise ValueError(f"{META_FILE} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{META_FILE} is not JSON: {error}") from None
+    if not isinstance(meta, dict) or not isinstance(meta.get("key"), str):
+        raise ValueError(f"{META_FILE} is no JSON object with a key")
+    return meta

@@ -1,32 +1,24 @@
-"""Find a shard set on disk and read its samples through webdataset, in a given order.
+"""Find a shard set and read its samples in a given order, from disk, a URL or a command.
 
-Only the two files that belong to a pair are ever taken from a tar; nothing is unpickled.
+Only the two files that belong to a pair are ever taken from a tar; nothing is unpickled or unpacked.
 """
 
-import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-import braceexpand
-import webdataset as wds
-from torch.utils.data import IterableDataset, get_worker_info
-
+from idlora_pl.data.addresses import expanded, is_remote, opened, tar_name, without_secrets
 from idlora_pl.data.index import INDEX_NAME, ShardIndex
-from idlora_pl.data.order import EpochOrder, Ref
-from idlora_pl.data.samples import (
-    META_FILE,
-    TENSORS_FILE,
-    PairBatch,
-    PairSample,
-    ShardError,
-    collate,
-    decode_sample,
-)
+from idlora_pl.data.latents import MAX_HEADER_BYTES
+from idlora_pl.data.order import Ref
+from idlora_pl.data.samples import PairSample, ShardError, decode_sample
+from idlora_pl.data.tars import Files, TarFault, pairs_in
 
 _WRITE = "write it with data_tools.write_shards"
+Outcome = tuple[Ref, PairSample | ShardError]
+"""A sample, or why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -36,77 +28,95 @@ class ShardSet:
     Attributes:
         urls: one tar file each, in the order of `index.shards`.
         index: what they hold.
+        index_url: where index.json is.
+        retries: how often a tar is opened again when a connection to it fails.
     """
 
     urls: tuple[str, ...]
     index: ShardIndex
+    index_url: str = ""
+    retries: int = 0
 
     def read(self, refs: Iterable[Ref]) -> Iterator[tuple[Ref, PairSample]]:
         """Yield the samples `refs`; neighbours of one shard are read together, in the order of the tar.
 
         Raises:
-            ShardError: when a shard cannot be read or lacks a sample.
+            ShardError: when a sample cannot be read.
+        """
+        for ref, found in self.outcomes(refs):
+            if isinstance(found, ShardError):
+                raise found
+            yield ref, found
+
+    def outcomes(self, refs: Iterable[Ref]) -> Iterator[Outcome]:
+        """Yield as `read` does; a sample that cannot be read is given out as its error.
+
+        Whether a sample can be read depends on its tar up to this sample, and not on what else is asked for.
         """
         for shard, neighbours in groupby(refs, key=itemgetter(0)):
-            yield from self._read_shard(shard, {position for _, position in neighbours})
+            file = self.index.shards[shard]
+            left = {file.keys[position]: (shard, position) for _, position in neighbours}
+            reason = ""
+            for _ in range(1 + self.retries):
+                try:
+                    yield from self._read_shard(shard, left)
+                    reason = f"it is in {INDEX_NAME} but not in the tar"
+                    break
+                except TarFault as fault:
+                    reason = str(fault)
+                    break
+                except OSError as error:
+                    reason = error.strerror or str(error)
+            for key in [key for key in file.keys if key in left]:
+                message = f"{file.name}: clip {key} cannot be read ({reason}); copy the tar again or {_WRITE}"
+                yield left.pop(key), ShardError(message)
 
-    def _read_shard(self, shard: int, positions: set[int]) -> Iterator[tuple[Ref, PairSample]]:
+    def _read_shard(self, shard: int, left: dict[str, Ref]) -> Iterator[Outcome]:
+        """Yield samples of one tar and take them out of `left`."""
         file = self.index.shards[shard]
-        left = {file.keys[position]: position for position in positions}
+        most = self.index.n_sample_bytes + MAX_HEADER_BYTES
+        with opened(self.urls[shard]) as stream:
+            for key, files in pairs_in(stream, file.keys, set(left), most):
+                yield left.pop(key), self._decoded(files, key, f"{file.name}: clip {key}")
+
+    def _decoded(self, files: Files, key: str, name: str) -> PairSample | ShardError:
         try:
-            for key, item in _tar_samples(self.urls[shard], set(left)):
-                sample = decode_sample(item, f"{file.name}: clip {key}")
-                self.index.check(sample, f"{file.name}: clip {key}")
-                yield (shard, left.pop(key)), sample
-        except (OSError, tarfile.TarError, EOFError) as error:
-            raise ShardError(f"{file.name} cannot be read ({error.args[0]}); copy it again or {_WRITE}") from error
-        if left:
-            raise ShardError(
-                f"{file.name}: clip {min(left)} is in {INDEX_NAME} but not in the tar; copy the tar again or {_WRITE}"
-            )
-
-    def in_order(self, refs: Sequence[Ref], reads: Sequence[Ref]) -> Iterator[PairSample]:
-        """Yield the samples `refs`, reading in the order of `reads`; what is read early waits in memory."""
-        waiting: dict[Ref, PairSample] = {}
-        needed = set(refs)
-        reader = self.read(ref for ref in reads if ref in needed)
-        for ref in refs:
-            while ref not in waiting:
-                found, sample = next(reader)
-                waiting[found] = sample
-            yield waiting.pop(ref)
+            sample = decode_sample(files, name)
+            if sample.key != key:
+                return ShardError(f"{name} says that it is {sample.key!r:.80}; {_WRITE}")
+            self.index.check(sample, name)
+        except ShardError as error:
+            return error
+        return sample
 
 
-def _tar_samples(url: str, keys: set[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield (key, {suffix: bytes}) of the samples `keys` of one tar."""
-    names = {f"{key}.{suffix}" for key in keys for suffix in (TENSORS_FILE, META_FILE)}
-    only_ours = wds.tarfile_to_samples(select_files=lambda name: name in names)
-    for item in wds.DataPipeline(wds.SimpleShardList([url]), only_ours):
-        yield item.pop("__key__"), item
-
-
-def open_shards(shards: str) -> ShardSet:
+def open_shards(shards: str, *, retries: int = 0) -> ShardSet:
     """Find a shard set and look whether it is complete.
 
     Args:
         shards: a folder with an index.json, or a brace pattern of its tar files such as
-            "data/pairs-{000000..000007}.tar"; addresses with "://" are opened by webdataset.
+            "data/pairs-{000000..000007}.tar". Addresses with "://" and commands such as
+            "pipe:ssh host cat data/pairs-{000000..000007}.tar" are opened by webdataset.
+        retries: how often a tar is opened again when a connection to it fails.
 
     Raises:
-        ShardError: when folder, index or a shard is missing, or a shard has another size than its index says.
+        ShardError: when folder, index or a shard is missing, or a shard on disk has another size than its index says.
     """
-    pattern = shards.rstrip("/")
-    names = None
-    if "{" in pattern or pattern.endswith(".tar"):
-        paths = list(braceexpand.braceexpand(pattern))
-        pattern, names = pattern.rpartition("/")[0] or ".", [path.rpartition("/")[2] for path in paths]
-    remote = "://" in pattern
-    index = _remote_index(pattern) if remote else _local_index(Path(pattern))
-    if names is not None:
-        index = _selected(index, names, pattern)
+    try:
+        place, urls = expanded(shards)
+    except ValueError as error:
+        raise ShardError(str(error)) from error
+    index_url = place if urls else f"{place}/{INDEX_NAME}"
+    remote = is_remote(place)
+    index = _remote_index(index_url, retries) if remote else _local_index(Path(index_url).parent)
+    if urls is None:
+        urls = [f"{place}/{shard.name}" for shard in index.shards]
+    else:
+        index = _selected(index, [tar_name(url) for url in urls], without_secrets(place.rpartition("/")[0]))
+    found = ShardSet(tuple(urls), index, index_url, retries if remote else 0)
     if not remote:
-        _refuse_incomplete(Path(pattern), index)
-    return ShardSet(tuple(f"{pattern}/{shard.name}" for shard in index.shards), index)
+        _refuse_incomplete(found)
+    return found
 
 
 def _local_index(folder: Path) -> ShardIndex:
@@ -119,14 +129,22 @@ def _local_index(folder: Path) -> ShardIndex:
     return ShardIndex.from_json(path.read_bytes(), str(path))
 
 
-def _remote_index(address: str) -> ShardIndex:
+def _remote_index(url: str, retries: int) -> ShardIndex:
     """Read index.json beside shards that webdataset opens."""
-    url = f"{address}/{INDEX_NAME}"
-    with wds.gopen(url) as stream:
-        return ShardIndex.from_json(stream.read(), url)
+    name = without_secrets(url)
+    for attempt in range(1 + retries):
+        try:
+            with opened(url) as stream:
+                return ShardIndex.from_json(stream.read(), name)
+        except (OSError, ValueError, ImportError) as error:
+            if isinstance(error, ShardError):
+                raise
+            if attempt == retries or not isinstance(error, OSError):
+                raise ShardError(f"{name} cannot be read ({error}); give the address of a shard set") from error
+    raise ValueError(f"retries must be at least 0; got {retries}")
 
 
-def _selected(index: ShardIndex, names: list[str], folder: str) -> ShardIndex:
+def _selected(index: ShardIndex, names: Sequence[str], folder: str) -> ShardIndex:
     """Keep the shards that a brace pattern names."""
     by_name = {shard.name: shard for shard in index.shards}
     unknown = [name for name in names if name not in by_name]
@@ -138,49 +156,13 @@ def _selected(index: ShardIndex, names: list[str], folder: str) -> ShardIndex:
     return replace(index, shards=tuple(by_name[name] for name in names))
 
 
-def _refuse_incomplete(folder: Path, index: ShardIndex) -> None:
+def _refuse_incomplete(found: ShardSet) -> None:
     """Raise ShardError for a shard that is missing or cut short."""
-    for shard in index.shards:
-        path = folder / shard.name
+    for url, shard in zip(found.urls, found.index.shards, strict=True):
+        path = Path(url)
         if not path.is_file():
             raise ShardError(f"{path} is in {INDEX_NAME} but missing; copy it again or {_WRITE}")
         if path.stat().st_size != shard.n_bytes:
             raise ShardError(
                 f"{path} has {path.stat().st_size} bytes, {INDEX_NAME} says {shard.n_bytes}; copy it again or {_WRITE}"
             )
-
-
-class BatchStream(IterableDataset[PairBatch | ShardError]):
-    """The batches of one rank in one epoch, read by one or several workers of a DataLoader.
-
-    A shard that fails is given out as its error, because an exception inside a worker arrives as a page of
-    traceback; the loader raises it.
-    """
-
-    def __init__(self, shards: ShardSet, order: EpochOrder, *, epoch: int, rank: int, skip: int = 0) -> None:
-        """Prepare to read.
-
-        Args:
-            shards: where the samples are.
-            order: who reads which samples when.
-            epoch: number of the pass.
-            rank: of this process.
-            skip: batches of this rank that an earlier run has used already.
-        """
-        self.shards, self.order, self.epoch, self.rank, self.skip = shards, order, epoch, rank, skip
-
-    def __iter__(self) -> Iterator[PairBatch | ShardError]:
-        """Yield this worker's batches."""
-        info = get_worker_info()
-        turn = info.id if info else 0
-        # the DataLoader asks its worker 0 first, the order continues with worker skip % n_workers
-        worker = (turn + self.skip) % self.order.n_workers
-        batches = self.order.worker_batches(self.epoch, self.rank, worker)
-        batches = batches[len(range(worker, self.skip, self.order.n_workers)) :]
-        reads = self.order.reads(self.epoch, self.rank, worker)
-        stream = self.shards.in_order([ref for batch in batches for ref in batch], reads)
-        try:
-            for batch in batches:
-                yield collate([next(stream) for _ in batch])
-        except ShardError as error:
-            yield error

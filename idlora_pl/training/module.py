@@ -112,9 +112,9 @@ class IDLoRA(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Refuse shards that were made for another base model."""
         data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, PairedClips) and stage in ("fit", "validate"):
-            for name, index in data.indices.items():
-                refuse_other_base(index, name, self.model.preset)
+        found = data.indices if isinstance(data, PairedClips) and stage in ("fit", "validate") else {}
+        for name, index in found.items():
+            refuse_other_base(index, name, self.model.preset)
 
     # -- training -------------------------------------------------------------------------------------------------
 
@@ -141,6 +141,11 @@ class IDLoRA(L.LightningModule):
             logged |= {f"val/{name}@{level}": value for name, value in losses.items()}
         logged["val/loss"] = torch.stack(list(logged.values())).sum() / len(VALIDATION_SIGMAS)
         self.log_dict(logged, batch_size=len(batch), sync_dist=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Log how many clips of the epoch could not be read and were replaced, over all processes."""
+        if (left_out := getattr(getattr(self.trainer, "datamodule", None), "left_out", None)) is not None:
+            self.log("data/left_out", float(left_out), sync_dist=True, reduce_fx="sum")
 
     def losses(self, batch: PairBatch, noise: Noise, text: TextContext, *, with_reference: bool = True) -> Losses:
         """Compute the flow-matching loss per modality; see `idlora_pl.training.objective`."""
@@ -185,14 +190,10 @@ class IDLoRA(L.LightningModule):
 
     def predict_step(self, batch: Sequence[Entry], batch_idx: int) -> list[tuple[Entry, Clip]]:
         """Generate one clip for each entry of a prompts file; returns (entry, clip) pairs for the callbacks."""
-        pipeline = self.pipeline
-        requests = [
-            pipeline.request(
-                entry["prompt"], face=entry["first_frame_path"], voice=entry["reference_path"], seed=entry["seed"]
-            )
-            for entry in batch
-        ]
-        return list(zip(batch, pipeline.generate(requests), strict=True))
+        names = {"face": "first_frame_path", "voice": "reference_path", "seed": "seed"}
+        asked = [{name: entry[key] for name, key in names.items()} for entry in batch]
+        requests = [self.pipeline.request(entry["prompt"], **given) for entry, given in zip(batch, asked, strict=True)]
+        return list(zip(batch, self.pipeline.generate(requests), strict=True))
 
     def test_step(self, batch: Sequence[Entry], batch_idx: int) -> dict[str, Any]:
         """Generate as in `predict_step`; the callbacks write and score `made`."""

@@ -168,18 +168,9 @@ def test_a_tar_that_ends_early_or_lacks_a_clip_is_named(shard_folder):
     with tarfile.open(path) as tar:
         start = tar.getmember("pair0008.latents.safetensors").offset_data
     path.write_bytes(path.read_bytes()[: start + 10])
-    with pytest.raises(ShardError, match=r"pairs-000001.tar cannot be read \(.*\); copy it again or"):
+    with pytest.raises(ShardError, match=r"pairs-000001.tar: clip pair0008 cannot be read \(it ends within .*\); copy"):
         read_all(shards)
-    path.write_bytes((shard_folder / "pairs-000000.tar").read_bytes())
-    with pytest.raises(ShardError, match=r"pairs-000001.tar: clip pair0006 is in index.json but not in the tar"):
+    with tarfile.open(path, "w"):
+        pass
+    with pytest.raises(ShardError, match=r"pairs-000001.tar: clip pair0006 .*it is in index.json but not in the tar"):
         read_all(shards)
-
-
-def test_a_pickle_in_a_tar_is_never_opened(shard_folder, tmp_path):
-    path = shard_folder / "pairs-000000.tar"
-    shards = open_shards(str(shard_folder))
-    (tmp_path / "evil.pyd").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")
-    with tarfile.open(path, "a") as tar:
-        tar.add(tmp_path / "evil.pyd", "pair0000.pyd")
-    assert len(read_all(shards)) == 22
-    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,149 @@
+"""The batches of one process in one epoch, made by one or several workers of a DataLoader."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from torch.utils.data import IterableDataset, get_worker_info
+
+from idlora_pl.data.faults import Fault, OnFault
+from idlora_pl.data.index import ShardIndex
+from idlora_pl.data.order import EpochOrder, Ref
+from idlora_pl.data.samples import PairBatch, PairSample, ShardError, collate
+from idlora_pl.data.stream import Outcome, ShardSet
+
+Made = tuple[PairBatch, tuple[Fault, ...]] | ShardError
+"""A batch and the clips that others had to replace in it, or why there is no further batch."""
+_NEAR = 64
+_TRIES = 100
+
+
+class Memory:
+    """A shard set of which every sample was decoded once and is kept."""
+
+    def __init__(self, shards: ShardSet) -> None:
+        every = [(shard, k) for shard, count in enumerate(shards.index.counts) for k in range(count)]
+        self.index: ShardIndex = shards.index
+        self._kept = dict(shards.outcomes(every))
+
+    def outcomes(self, refs: Iterable[Ref]) -> Iterator[Outcome]:
+        """Yield samples, or why they cannot be read."""
+        return ((ref, self._kept[ref]) for ref in refs)
+
+
+class _Line:
+    """The samples of one worker: asked for in one order, read in another; what is read early waits in memory."""
+
+    def __init__(self, shards: ShardSet | Memory, reads: Sequence[Ref]) -> None:
+        self._shards, self._ahead = shards, set(reads)
+        self._reader = shards.outcomes(reads)
+        self._waiting: dict[Ref, PairSample | ShardError] = {}
+
+    def look(self, ref: Ref) -> PairSample | ShardError:
+        """Return a sample; one that was taken already is read again."""
+        while ref in self._ahead:
+            found, outcome = next(self._reader)
+            self._ahead.discard(found)
+            self._waiting[found] = outcome
+        return self._waiting[ref] if ref in self._waiting else next(iter(self._shards.outcomes([ref])))[1]
+
+    def take(self, ref: Ref) -> PairSample | ShardError:
+        """Return a sample and forget it."""
+        outcome = self.look(ref)
+        self._waiting.pop(ref, None)
+        return outcome
+
+
+class BatchStream(IterableDataset[Made]):
+    """The batches of one rank in one epoch.
+
+    A clip that fails is given out as its error, because an exception inside a worker arrives as a page of
+    traceback; the loader raises it. With `on_fault="skip"` another clip takes its place, of the same worker if that
+    has a good one. Which one is a function of the order, the epoch and the place, so that the number of batches,
+    every other sample and a resumed run stay as they are.
+    """
+
+    def __init__(
+        self,
+        shards: ShardSet | Memory,
+        order: EpochOrder,
+        *,
+        epoch: int,
+        rank: int,
+        skip: int = 0,
+        on_fault: OnFault = "stop",
+        change: Callable[[PairSample, int], PairSample] | None = None,
+    ) -> None:
+        """Prepare to read.
+
+        Args:
+            shards: where the samples are.
+            order: who reads which samples when.
+            epoch: number of the pass.
+            rank: of this process.
+            skip: batches of this rank that an earlier run has used already.
+            on_fault: what a clip that cannot be read does.
+            change: applied to every sample, with the epoch.
+        """
+        self.shards, self.order, self.epoch, self.rank, self.skip = shards, order, epoch, rank, skip
+        self.on_fault, self.change = on_fault, change
+
+    def __iter__(self) -> Iterator[Made]:
+        """Yield the batches of this worker; without workers, those of all in turn."""
+        info = get_worker_info()
+        n_workers = self.order.n_workers
+        # the DataLoader asks its worker 0 first, the order continues with worker skip % n_workers
+        turns = [info.id] if info else range(n_workers)
+        workers = [self._of_worker((turn + self.skip) % n_workers) for turn in turns]
+        while True:
+            for worker in workers:
+                made = next(worker, None)
+                if made is None:
+                    return
+                yield made
+
+    def _of_worker(self, worker: int) -> Iterator[Made]:
+        """Yield the batches that are left for one worker."""
+        batches = self.order.worker_batches(self.epoch, self.rank, worker)
+        done = len(range(worker, self.skip, self.order.n_workers))
+        refs = [ref for batch in batches for ref in batch]
+        place = sum(len(batch) for batch in batches[:done])
+        needed = set(refs[place:])
+        line = _Line(self.shards, [r for r in self.order.reads(self.epoch, self.rank, worker) if r in needed])
+        for batch in batches[done:]:
+            samples: list[PairSample] = []
+            faults: list[Fault] = []
+            for ref in batch:
+                found = line.take(ref)
+                if isinstance(found, ShardError):
+                    fault, found = found, self._instead(line, refs, place, found)
+                    faults.append(Fault(*self._name(ref), str(fault)))
+                if isinstance(found, ShardError):
+                    yield found
+                    return
+                samples.append(self.change(found, self.epoch) if self.change else found)
+                place += 1
+            yield collate(samples), tuple(faults)
+
+    def _name(self, ref: Ref) -> tuple[str, str]:
+        """Return shard and key of a sample."""
+        file = self.shards.index.shards[ref[0]]
+        return file.name, file.keys[ref[1]]
+
+    def _instead(self, line: _Line, refs: Sequence[Ref], place: int, error: ShardError) -> PairSample | ShardError:
+        """Return the sample that takes a place, or the error when none may."""
+        if self.on_fault == "stop":
+            return error
+        near = min(_NEAR, self.order.shuffle_buffer or 1, len(refs) - 1)
+        rng = random.Random(f"instead {self.order.seed} {self.epoch} {refs[place]}")
+        draw = rng.randrange(max(1, near))
+        # near first: what comes soon waits in memory already
+        steps = [1 + (draw + k) % near for k in range(near)] + [*range(near + 1, len(refs))]
+        others = [refs[(place + step) % len(refs)] for step in steps]
+        counts = self.order.counts
+        shards = rng.choices(range(len(counts)), counts, k=_TRIES)
+        others = others[:_TRIES] + [(shard, rng.randrange(counts[shard])) for shard in shards]
+        for ref in others:
+            found = line.look(ref)
+            if not isinstance(found, ShardError):
+                return found
+        return error
