@@ -337,7 +337,7 @@ def test_a_truncated_video_is_refused_with_its_name(tmp_path):
     whole = (tmp_path / "clip.mp4").read_bytes()
     for n_bytes in (20, 400):
         (tmp_path / "half.mp4").write_bytes(whole[:n_bytes])
-        with pytest.raises(MediaError, match=r"half.mp4 (cannot be decoded|has no video stream|has a video stream of a codec)"):
+        with pytest.raises(MediaError, match=r"half.mp4 (cannot be decoded|has (no|a) video stream)"):
             read_clip(tmp_path / "half.mp4")
 
 
