@@ -8,6 +8,7 @@ numbers. On a machine that does other work, too, CPU time says more than the clo
 """
 
 import argparse
+import logging
 import tarfile
 import tempfile
 import time
@@ -177,6 +178,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     console = Console(soft_wrap=True)
     with tempfile.TemporaryDirectory() as work:

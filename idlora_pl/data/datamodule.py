@@ -106,12 +106,10 @@ class PairedClips(LightningDataModule):
         if stage in ("predict", "test"):
             self._entries = read_prompts(self._needed("prompts", self.prompts), seed=self.prompt_seed)
             return
-        if stage == "validate":
+        if stage != "validate":
+            self._shard_set(self._needed("shards", self.shards))
+        if stage == "validate" or self.val_shards is not None:
             self._shard_set(self._needed("val_shards", self.val_shards))
-            return
-        self._shard_set(self._needed("shards", self.shards))
-        if self.val_shards is not None:
-            self._shard_set(self.val_shards)
 
     def train_dataloader(self) -> PairLoader:
         """Return the loader of training batches; it continues where a loaded checkpoint stood."""
