@@ -1,4 +1,4 @@
-"""The batches of one process in one epoch, made by one or several workers of a DataLoader."""
+"""The batches of one process, made by one or several workers of a DataLoader."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,7 +54,7 @@ class _Line:
 
 
 class BatchStream(IterableDataset[Made]):
-    """The batches of one rank in one epoch.
+    """The batches of one rank in one epoch, or from there on without an end.
 
     A clip that fails is given out as its error, because an exception inside a worker arrives as a page of
     traceback; the loader raises it. With `on_fault="skip"` another clip takes its place, of the same worker if that
@@ -72,55 +72,60 @@ class BatchStream(IterableDataset[Made]):
         skip: int = 0,
         on_fault: OnFault = "stop",
         change: Callable[[PairSample, int], PairSample] | None = None,
+        endless: bool = False,
     ) -> None:
         """Prepare to read.
 
         Args:
             shards: where the samples are.
             order: who reads which samples when.
-            epoch: number of the pass.
+            epoch: number of the (first) pass.
             rank: of this process.
-            skip: batches of this rank that an earlier run has used already.
+            skip: batches of this rank in this pass that an earlier run has used already.
             on_fault: what a clip that cannot be read does.
             change: applied to every sample, with the epoch.
+            endless: go on with the next pass, so that workers read ahead while the last batches of one are used.
         """
         self.shards, self.order, self.epoch, self.rank, self.skip = shards, order, epoch, rank, skip
-        self.on_fault, self.change = on_fault, change
+        self.on_fault, self.change, self.endless = on_fault, change, endless
 
     def __iter__(self) -> Iterator[Made]:
         """Yield the batches of this worker; without workers, those of all in turn."""
         info = get_worker_info()
-        n_workers = self.order.n_workers
-        # the DataLoader asks its worker 0 first, the order continues with worker skip % n_workers
-        turns = [info.id] if info else range(n_workers)
-        workers = [self._of_worker((turn + self.skip) % n_workers) for turn in turns]
+        n_workers, epoch, skip, n_before = self.order.n_workers, self.epoch, self.skip, 0
         while True:
-            for worker in workers:
-                made = next(worker, None)
-                if made is None:
-                    return
+            # the DataLoader asks its workers in turn, from 0 on; this epoch begins after n_before batches
+            turns = [info.id - n_before] if info else range(n_workers)
+            workers = [self._of_worker(epoch, skip, (turn + skip) % n_workers) for turn in turns]
+            for made in _in_turn(workers):
                 yield made
+                if isinstance(made, ShardError):
+                    return
+            if not self.endless:
+                return
+            n_before += self.order.n_batches - skip
+            epoch, skip = epoch + 1, 0
 
-    def _of_worker(self, worker: int) -> Iterator[Made]:
-        """Yield the batches that are left for one worker."""
-        batches = self.order.worker_batches(self.epoch, self.rank, worker)
-        done = len(range(worker, self.skip, self.order.n_workers))
+    def _of_worker(self, epoch: int, skip: int, worker: int) -> Iterator[Made]:
+        """Yield the batches that are left for one worker in one epoch."""
+        batches = self.order.worker_batches(epoch, self.rank, worker)
+        done = len(range(worker, skip, self.order.n_workers))
         refs = [ref for batch in batches for ref in batch]
         place = sum(len(batch) for batch in batches[:done])
         needed = set(refs[place:])
-        line = _Line(self.shards, [r for r in self.order.reads(self.epoch, self.rank, worker) if r in needed])
+        line = _Line(self.shards, [r for r in self.order.reads(epoch, self.rank, worker) if r in needed])
         for batch in batches[done:]:
             samples: list[PairSample] = []
             faults: list[Fault] = []
             for ref in batch:
                 found = line.take(ref)
                 if isinstance(found, ShardError):
-                    fault, found = found, self._instead(line, refs, place, found)
+                    fault, found = found, self._instead(line, refs, place, epoch, found)
                     faults.append(Fault(*self._name(ref), str(fault)))
                 if isinstance(found, ShardError):
                     yield found
                     return
-                samples.append(self.change(found, self.epoch) if self.change else found)
+                samples.append(self.change(found, epoch) if self.change else found)
                 place += 1
             yield collate(samples), tuple(faults)
 
@@ -129,12 +134,14 @@ class BatchStream(IterableDataset[Made]):
         file = self.shards.index.shards[ref[0]]
         return file.name, file.keys[ref[1]]
 
-    def _instead(self, line: _Line, refs: Sequence[Ref], place: int, error: ShardError) -> PairSample | ShardError:
+    def _instead(
+        self, line: _Line, refs: Sequence[Ref], place: int, epoch: int, error: ShardError
+    ) -> PairSample | ShardError:
         """Return the sample that takes a place, or the error when none may."""
         if self.on_fault == "stop":
             return error
         near = min(_NEAR, self.order.shuffle_buffer or 1, len(refs) - 1)
-        rng = random.Random(f"instead {self.order.seed} {self.epoch} {refs[place]}")
+        rng = random.Random(f"instead {self.order.seed} {epoch} {refs[place]}")
         draw = rng.randrange(max(1, near))
         # near first: what comes soon waits in memory already
         steps = [1 + (draw + k) % near for k in range(near)] + [*range(near + 1, len(refs))]
@@ -147,3 +154,13 @@ class BatchStream(IterableDataset[Made]):
             if not isinstance(found, ShardError):
                 return found
         return error
+
+
+def _in_turn(workers: Sequence[Iterator[Made]]) -> Iterator[Made]:
+    """Yield one batch of each worker in turn, until one has none left."""
+    while True:
+        for worker in workers:
+            made = next(worker, None)
+            if made is None:
+                return
+            yield made

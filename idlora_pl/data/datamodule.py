@@ -61,11 +61,9 @@ class PairedClips(LightningDataModule):
             cache: decode every sample once and keep all in memory, in the same order; for small sets.
             prompt_seed: entry i of `prompts` without a seed of its own is sampled with prompt_seed + i; the
                 command line sets it to `model.sampling.seed`.
-            references: whose voice a target is given in training: the reference in its shard ("stored"), or in every
-                epoch another one drawn among those of the same speaker in the set: any clip but its own
-                ("same_speaker"), one of another video ("cross_video"), or of another environment, too.
-            on_fault: "stop" ends training at the first clip that cannot be read; "skip" gives another clip in its
-                place. Validation always stops.
+            references: "stored" keeps the voice reference of the shards; every other rule draws one anew in every
+                epoch of training, among the set's clips of the same speaker: docs/streaming.md.
+            on_fault: "stop" ends training at a clip that cannot be read, "skip" gives another one in its place.
             max_faults: how many different clips each process may replace in a run before it stops.
             retries: how often a tar behind a URL or command is opened again when the connection fails.
         """
@@ -108,28 +106,29 @@ class PairedClips(LightningDataModule):
         if stage in ("predict", "test"):
             self._entries = read_prompts(self._needed("prompts", self.prompts), seed=self.prompt_seed)
             return
-        if stage == "validate":
+        if stage != "validate":
+            self._shard_set(self._needed("shards", self.shards))
+        if stage == "validate" or self.val_shards is not None:
             self._shard_set(self._needed("val_shards", self.val_shards))
-            return
-        self._shard_set(self._needed("shards", self.shards))
-        if self.val_shards is not None:
-            self._shard_set(self.val_shards)
 
     def train_dataloader(self) -> PairLoader:
         """Return the loader of training batches; it continues where a loaded checkpoint stood."""
         shards = self._needed("shards", self.shards)
         loader = self._loader(shards, self.shuffle_buffer, self.drop_last)
-        loader.on_fault = self.on_fault
-        if self.references != "stored":
-            loader.change = self._voices(shards).redrawn
-        if self.trainer is not None:
-            trainer = self.trainer
+        loader.on_fault, loader.ahead = self.on_fault, loader.in_workers
+        loader.change = None if self.references == "stored" else self._voices(shards).redrawn
+        if (trainer := self.trainer) is not None:
             loader.current_epoch = lambda: trainer.current_epoch
         if self._restored is not None:
             continue_from(self._restored, loader, {"references": self.references})
             self._restored = None
         self._training = loader
         return loader
+
+    def teardown(self, stage: str) -> None:
+        """End the workers, which read ahead."""
+        if self._training is not None:
+            self._training.close()
 
     def val_dataloader(self) -> PairLoader | list[PairLoader]:
         """Return the loader of held-out batches, always in the order of the shards."""

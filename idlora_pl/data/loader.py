@@ -40,6 +40,7 @@ class PairLoader:
         on_fault: OnFault = "stop",
         max_faults: int = 0,
         change: Callable[[PairSample, int], PairSample] | None = None,
+        ahead: bool = False,
     ) -> None:
         """Prepare to read.
 
@@ -51,10 +52,12 @@ class PairLoader:
             on_fault: whether a clip that cannot be read stops the run or is replaced by another one.
             max_faults: how many clips may be replaced.
             change: applied to every sample, with the epoch.
+            ahead: workers go on with the next epoch at once, so that its first batches wait when they are asked for.
         """
         self.shards, self.order, self.rank = shards, order, rank
         self.in_workers = in_workers and isinstance(shards, ShardSet)
-        self.on_fault, self.change = on_fault, change
+        self.on_fault, self.change, self.ahead = on_fault, change, ahead and self.in_workers
+        self._running: tuple[int, Iterator[Made]] | None = None
         self.position, self.faults = Position(), FaultLog(max_faults)
         self.resume_at: Position | None = None
         self.current_epoch: Callable[[], int] | None = None
@@ -91,11 +94,24 @@ class PairLoader:
 
     def _batches(self, epoch: int, skip: int) -> Iterator[Made]:
         """Yield the batches of an epoch from number `skip` on."""
-        settings = {"epoch": epoch, "rank": self.rank, "skip": skip}
-        stream = BatchStream(self.shards, self.order, on_fault=self.on_fault, change=self.change, **settings)
-        yield from DataLoader(
-            stream,
-            batch_size=None,
-            num_workers=self.order.n_workers if self.in_workers else 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        next_epoch, running = self._running or (None, None)
+        if running is None or (next_epoch, 0) != (epoch, skip):
+            running = self._started(epoch, skip)
+        # whoever leaves an epoch early leaves these workers behind
+        self._running = None
+        for n_left in reversed(range(len(self) - skip)):
+            made = next(running)
+            if self.ahead and not n_left:
+                self._running = epoch + 1, running
+            yield made
+
+    def _started(self, epoch: int, skip: int) -> Iterator[Made]:
+        """Start the workers."""
+        stream = BatchStream(self.shards, self.order, epoch=epoch, rank=self.rank, skip=skip, on_fault=self.on_fault)
+        stream.change, stream.endless = self.change, self.ahead
+        n_workers = self.order.n_workers if self.in_workers else 0
+        return iter(DataLoader(stream, batch_size=None, num_workers=n_workers, pin_memory=torch.cuda.is_available()))
+
+    def close(self) -> None:
+        """End the workers that have read ahead."""
+        self._running = None

@@ -141,3 +141,22 @@ def test_a_checkpoint_of_another_order_is_refused(shard_folder):
     second.load_state_dict(first.state_dict())
     with pytest.raises(ValueError, match="made with data batch_size = 4, this run has 2; resume with the same"):
         second.train_dataloader()
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3, 4, 7])
+def test_workers_that_read_ahead_over_epochs_keep_the_order(shard_folder, n_workers):
+    settings = {"num_workers": n_workers, "drop_last": False, "batch_size": 4}
+    loader = clips(shard_folder, **settings).train_dataloader()
+    assert loader.ahead
+    found = [keys(loader) for _ in range(4)]
+    loader.close()
+    kept = clips(shard_folder, **settings, cache=True).train_dataloader()
+    assert found == [keys(kept) for _ in range(4)]
+
+
+def test_an_epoch_that_is_left_early_does_not_disturb_the_next(shard_folder):
+    loader = clips(shard_folder, num_workers=2).train_dataloader()
+    kept = clips(shard_folder, num_workers=2, cache=True).train_dataloader()
+    for n_used in (2, 5, 1):
+        assert keys(b for _, b in zip(range(n_used), loader, strict=False)) == keys(kept)[:n_used]
+    assert keys(loader) == keys(kept)

@@ -1,6 +1,7 @@
 """IDLoRA: what is trained, on which sequence, with which loss, and what a checkpoint holds."""
 
 import math
+import shutil
 from dataclasses import replace
 
 import lightning
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from idlora_pl.data.samples import PairBatch, PairSample
 from idlora_pl.data.shards import write_shards
+from idlora_pl.data.stream import open_shards
 from idlora_pl.ltx2.lora import lora_state_dict
 from idlora_pl.media import Clip
 from idlora_pl.method.in_context import InContext
@@ -19,6 +21,7 @@ from idlora_pl.request import Request
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.noise import Noise, draw_noise, generator_at
 from idlora_pl.training.objective import Objective, noisy_sequence
+from tests.data.test_faults import spoil
 
 
 class StopAfter(Callback):
@@ -117,6 +120,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(make_module, make_trainer, ma
     )
     assert not same(adapter_of(before), adapter_of(whole))
     assert same(adapter_of(after), adapter_of(whole))
+
+
+def test_clips_that_could_not_be_read_are_counted_in_the_log(make_module, make_trainer, make_data, nano_data, tmp_path):
+    folder = tmp_path / "spoiled"
+    shutil.copytree(nano_data / "train", folder)
+    keys = open_shards(str(folder)).index.shards[0].keys
+    spoil(folder, *keys[:2])
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(make_module(), datamodule=make_data(shards=str(folder), on_fault="skip"))
+    assert trainer.callback_metrics["data/left_out"] == 2
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(make_module(), datamodule=make_data())
+    assert "data/left_out" not in trainer.callback_metrics
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(make_module, make_trainer, make_data, tmp_path):
