@@ -15,7 +15,7 @@ from idlora_pl.data.prompts import read_prompts
 from idlora_pl.data.share import OwnShare
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.row import ScorerFacts, ScoreRow
-from idlora_pl.report.scores import append_scores
+from idlora_pl.report.scores import replace_scores
 from idlora_pl.scorers.loading import WEIGHTS, Scorer, load_scorers
 from idlora_pl.scoring.rows import notes_of, score_clip
 from idlora_pl.training.made import Made, run_folder, write_made
@@ -77,13 +77,13 @@ class ScoreClips(Callback):
         self._tested = []
 
     def append(self, trainer: L.Trainer, made: Made, row: str, clips: str) -> list[ScoreRow]:
-        """Score clips and append their rows."""
+        """Score clips and append their rows; rows of the same clips from before are replaced."""
         path = run_folder(trainer) / self.scores
         rows = []
         for entry, clip in made:
             notes = notes_of(entry, path.parent) | {"clip": f"{clips}/{entry['output_name']}.mp4"}
             rows.append(score_clip(self._scorers, entry, clip, row, notes=notes))
-        append_scores(path, rows)
+        replace_scores(path, rows)
         return rows
 
 

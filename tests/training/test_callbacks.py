@@ -74,6 +74,17 @@ def test_clips_are_sampled_written_scored_and_logged_during_training(
     assert {"val/speaker_similarity/n_scored", "val/loss", "val/video@0.5"} <= logged
 
 
+def test_a_test_that_runs_again_replaces_its_scores(make_module, make_trainer, make_data, nano_data, tmp_path):
+    for n_before in (0, 4):
+        if n_before:
+            assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == n_before
+        trainer = make_trainer(callbacks=[ScoreClips(scorers="nano_phonemes,nano_speaker")], enable_checkpointing=False)
+        data = make_data(shards=None, prompts=str(nano_data / "test/prompts.json"))
+        trainer.test(make_module(use_adapter=False), datamodule=data)
+    assert len(read_scores(tmp_path / "scores.jsonl")) == 2
+    assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 4
+
+
 @pytest.mark.parametrize("stage", ["predict", "test"])
 def test_generated_clips_are_written_with_a_label_and_scored(
     make_module, make_trainer, make_data, nano_data, tmp_path, stage
