@@ -61,6 +61,11 @@ def lines_of(path: Path) -> list[str]:
     return lines
 
 
+def read_lines(path: Path) -> list[ScoreRow]:
+    """Return every line as a row of its own; raises ValueError where one is damaged."""
+    return [parsed(path, number, line) for number, line in enumerate(lines_of(path), start=1)]
+
+
 def parsed(path: Path, number: int, line: str) -> ScoreRow:
     """Parse a line; an error names its place."""
     try:

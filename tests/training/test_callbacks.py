@@ -81,7 +81,9 @@ def test_a_test_that_runs_again_replaces_its_scores(make_module, make_trainer, m
         trainer = make_trainer(callbacks=[ScoreClips(scorers="nano_phonemes,nano_speaker")], enable_checkpointing=False)
         data = make_data(shards=None, prompts=str(nano_data / "test/prompts.json"))
         trainer.test(make_module(use_adapter=False), datamodule=data)
-    assert len(read_scores(tmp_path / "scores.jsonl")) == 2
+    rows = read_scores(tmp_path / "scores.jsonl")
+    assert [(row.notes["manifest"], row.notes["manifest_items"]) for row in rows] == [("prompts", "2")] * 2
+    assert "av" in rows[0].scorers["nano_speaker"].versions
     assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 4
 
 
@@ -104,4 +106,7 @@ def test_means_are_over_the_clips_that_have_a_score():
     scores = [{"a": 1.0, "b": None}, {"a": 3.0, "b": None}, {"a": None, "b": None}]
     reason = {"a": "silent", "b": "silent"}
     rows = [ScoreRow(str(k), "row", "s", scores=score, reasons=reason) for k, score in enumerate(scores)]
-    assert means(rows, "val") == {"val/a/n_scored": 2.0, "val/a": 2.0, "val/b/n_scored": 0.0}
+    assert means(rows, "val") == {
+        "val/a/n_scored": 2.0, "val/a/n_total": 3.0, "val/a/n_silent": 1.0, "val/a": 2.0,
+        "val/b/n_scored": 0.0, "val/b/n_total": 3.0, "val/b/n_silent": 3.0,
+    }  # fmt: skip
