@@ -66,13 +66,9 @@ def build_table(
         for a, b in paired
         for column in chosen
     ]
-    table = Table(chosen, listed, tuple(cells), tuple(comparisons), seconds=dict(seconds or {}), caption=caption)
-    return replace(
-        table,
-        penalised=tuple(_penalised(table, by_row)),
-        reproductions=tuple(_reproductions(table)),
-        mixed=mixed_versions(scores, labels),
-    )
+    mixed, timed = mixed_versions(scores, labels), dict(seconds or {})
+    table = Table(chosen, listed, tuple(cells), tuple(comparisons), seconds=timed, caption=caption, mixed=mixed)
+    return replace(table, penalised=tuple(_penalised(table, by_row)), reproductions=tuple(_reproductions(table)))
 
 
 def _penalised(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[Penalised]:
