@@ -66,9 +66,15 @@ def build_table(
         for a, b in paired
         for column in chosen
     ]
-    mixed, timed = mixed_versions(scores, labels), dict(seconds or {})
-    table = Table(chosen, listed, tuple(cells), tuple(comparisons), seconds=timed, caption=caption, mixed=mixed)
-    return replace(table, penalised=tuple(_penalised(table, by_row)), reproductions=tuple(_reproductions(table)))
+    table = Table(chosen, listed, tuple(cells), tuple(comparisons), seconds=dict(seconds or {}), caption=caption)
+    return _completed(table, by_row)
+
+
+def _completed(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Table:
+    """Add what is said beside the numbers of a table."""
+    mixed = mixed_versions([score for scores in by_row.values() for score in scores])
+    penalised, reproductions = tuple(_penalised(table, by_row)), tuple(_reproductions(table))
+    return replace(table, penalised=penalised, reproductions=reproductions, mixed=mixed)
 
 
 def _penalised(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[Penalised]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from idlora_pl.report.row import ScoreRow
 
 
-def mixed_versions(scores: Sequence[ScoreRow], rows: Sequence[str]) -> tuple[str, ...]:
+def mixed_versions(scores: Sequence[ScoreRow]) -> tuple[str, ...]:
     """Return one sentence for each row and package of which the same scorer used several versions.
 
     Clips whose lines do not name the package, as those of older versions, are left out.
@@ -25,5 +25,4 @@ def mixed_versions(scores: Sequence[ScoreRow], rows: Sequence[str]) -> tuple[str
         f"{row}: {', '.join(names)} scored its clips with {package} {shown}; `idlora score --again all` scores them "
         "with one version."
         for (row, package, shown), names in scorers.items()
-        if row in rows
     )

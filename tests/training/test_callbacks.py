@@ -60,7 +60,9 @@ def test_clips_are_sampled_written_scored_and_logged_during_training(
         logger=CSVLogger(tmp_path, name=None, version=""),
         val_check_interval=2,
     )
-    trainer.fit(make_module(), datamodule=make_data(val_shards=str(nano_data / "validation")))
+    module, data = make_module(), make_data(val_shards=str(nano_data / "validation"))
+    trainer.fit(module, datamodule=data)
+    trainer.validate(module, datamodule=data)  # the same step again, as when a run goes on from an older checkpoint
 
     clip = read_clip(tmp_path / "samples/step-000002/item-0001.mp4")
     assert clip.frames.shape == (33, 3, 128, 128)
@@ -71,7 +73,7 @@ def test_clips_are_sampled_written_scored_and_logged_during_training(
     assert (tmp_path / rows[0].notes["clip"]).is_file()
     with open(tmp_path / "metrics.csv") as file:
         logged = {name for line in csv.DictReader(file) for name, value in line.items() if value}
-    assert {"val/speaker_similarity/n_scored", "val/loss", "val/video@0.5"} <= logged
+    assert {"val/speaker_similarity/n_scored", "val/speaker_similarity/n_total", "val/loss", "val/video@0.5"} <= logged
 
 
 def test_a_test_that_runs_again_replaces_its_scores(make_module, make_trainer, make_data, nano_data, tmp_path):
