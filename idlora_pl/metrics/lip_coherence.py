@@ -50,7 +50,7 @@ class LipCoherence(TalkingClipMean):
             pixels = check_frames(frames, frame_rate_fps)
             crops, notes = tracked_crops(self.tracker, pixels, frame_rate_fps)
             odds = check_embedding(self.detector.log_odds(voice, sample_rate_hz, crops)).cpu()
-            heard = heard_frames(voice, sample_rate_hz, len(odds))
+            heard = heard_frames(voice.cpu(), sample_rate_hz, len(odds))
             curve = Curve(0.0, 1 / STEPS_PER_SECOND, tuple(round(x, 3) for x in odds.tolist()))
             notes = notes | {"frames_heard": f"{heard.float().mean().item():.2f}"}
             name = self.names[0]

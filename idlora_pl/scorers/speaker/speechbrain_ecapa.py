@@ -65,7 +65,8 @@ class SpeechBrainEcapa(nn.Module):
     @torch.no_grad()
     def embed(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         """Embed waveforms (B, S) in [-1, 1]; returns (B, 192)."""
+        waveform = waveform.to(self.model.fc.conv.weight.device)
         if sample_rate_hz != _RATE_HZ:
             waveform = torchaudio.functional.resample(waveform, sample_rate_hz, _RATE_HZ)
-        whole = torch.ones(len(waveform))
+        whole = torch.ones(len(waveform), device=waveform.device)
         return self.model(self.normalise(self.features(waveform.float()), whole), whole)[:, 0]
