@@ -3,6 +3,7 @@
 import math
 import struct
 import wave
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -20,6 +21,7 @@ from idlora_pl.media import (
     read_clip,
     read_image,
     read_metadata,
+    read_recording,
     write_clip,
 )
 
@@ -96,6 +98,41 @@ def test_sound_keeps_its_place_to_the_sample(tmp_path):
     again = read_clip(tmp_path / "clip.mp4")
     assert again.waveform.shape == (1, 16000)
     assert abs(burst_position(again.waveform) - CLICK_AT) <= 1
+
+
+def write_with_gap(path: Path, *, picture_s: int = 0, sound_s: int = 0) -> None:
+    """Write two seconds of picture and sound, with a gap in the middle of either's clock, into mkv."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, width=64, height=64, pix_fmt="yuv420p")
+        video.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream("flac", rate=48000, layout="mono")
+        for k in range(50):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 4 * k, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = 40 * k + 1000 * picture_s * (k >= 25), Fraction(1, 1000)
+            container.mux(video.encode(frame.reformat(format="yuv420p")))
+        container.mux(video.encode(None))
+        for k in range(50):
+            part = av.AudioFrame.from_ndarray(np.full((1, 1920), 100 * k, np.int16), format="s16", layout="mono")
+            part.sample_rate, part.time_base = 48000, Fraction(1, 48000)
+            part.pts = 1920 * k + 48000 * sound_s * (k >= 25)
+            container.mux(sound.encode(part))
+        container.mux(sound.encode(None))
+
+
+def test_a_short_gap_is_a_pause_and_a_clock_that_leaps_for_days_is_refused(tmp_path):
+    write_with_gap(tmp_path / "pause.mkv", picture_s=5, sound_s=5)
+    pause = read_recording(tmp_path / "pause.mkv")
+    assert pause.waveform.shape[1] == pytest.approx(7 * 48000, abs=48)
+    assert len(read_clip(tmp_path / "pause.mkv", frame_rate_fps=25.0).frames) == pytest.approx(175, abs=1)
+    write_with_gap(tmp_path / "sound.mkv", sound_s=200_000)
+    with pytest.raises(MediaError, match=r"sound.mkv: its sound lasts 2 s, but its clock leaps to at least 200002 s"):
+        read_recording(tmp_path / "sound.mkv")
+    assert read_clip(tmp_path / "sound.mkv").waveform.shape == (1, 96000)  # what is asked for is there
+    write_with_gap(tmp_path / "picture.mkv", picture_s=200_000)
+    with pytest.raises(MediaError, match=r"picture.mkv: its picture lasts 1 s, but its clock leaps to at least 70 s"):
+        read_clip(tmp_path / "picture.mkv", frame_rate_fps=25.0)
+    with pytest.raises(MediaError, match=r"picture.mkv: its picture lasts 1 s, but its clock leaps to at least 70 s"):
+        read_recording(tmp_path / "picture.mkv")
 
 
 def test_stereo_stays_stereo(tmp_path):

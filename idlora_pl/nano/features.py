@@ -28,7 +28,7 @@ class LogMel(nn.Module):
         self.mel = copy.deepcopy(log_mel_transform())
 
     def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
-        """Map waveforms (B, S) in [-1, 1], from any device, to (B, 64, T), zero-mean per clip, so that the gain cancels.
+        """Map waveforms (B, S) in [-1, 1] on any device to (B, 64, T), zero-mean per clip, so that the gain cancels.
 
         Raises:
             Unscorable: ``too_short`` for less than 0.1 s.
