@@ -37,7 +37,8 @@ def check_clock(name: str, what: str, decoded_s: float, clock_s: float) -> None:
     """
     if clock_s > GAP_SHARE * decoded_s + GAP_S:
         raise MediaError(
-            f"{name}: its {what} lasts {decoded_s:.0f} s, but its clock leaps to at least {clock_s:.0f} s; encode the file again"
+            f"{name}: its {what} lasts {decoded_s:.0f} s, but its clock leaps to at least {clock_s:.0f} s; "
+            "encode the file again"
         )
 
 

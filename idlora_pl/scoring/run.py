@@ -45,9 +45,9 @@ class ScorerSet:
     verified: Path | None = None
     inputs: Path | None = None
 
-    def load(self) -> tuple[Scorer, ...]:
-        """Build them."""
-        return load_scorers(self.names, self.weights, self.verified, inputs=self.inputs)
+    def load(self, device: str = "cpu") -> tuple[Scorer, ...]:
+        """Build them, to score on a device."""
+        return load_scorers(self.names, self.weights, self.verified, inputs=self.inputs, device=device)
 
 
 @dataclass(frozen=True)
