@@ -2,6 +2,8 @@
 
 import math
 import struct
+import subprocess
+import sys
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -133,6 +135,40 @@ def test_a_short_gap_is_a_pause_and_a_clock_that_leaps_for_days_is_refused(tmp_p
         read_clip(tmp_path / "picture.mkv", frame_rate_fps=25.0)
     with pytest.raises(MediaError, match=r"picture.mkv: its picture lasts 1 s, but its clock leaps to at least 70 s"):
         read_recording(tmp_path / "picture.mkv")
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from idlora_pl.media import read_recording
+def peak(): return next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in l)
+before = peak()
+frames = read_recording(sys.argv[1]).frames
+print(1024 * (peak() - before) / frames.numel(), len(frames))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak of memory from /proc")
+def test_reading_takes_little_more_memory_than_the_frames(tmp_path):
+    write_clip(Clip(four_colours(200, 64), clicking(), 25.0, 16000), tmp_path / "large.mp4", scale=12)
+    done = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "large.mp4")], capture_output=True, check=True)
+    share, n_frames = map(float, done.stdout.split())
+    assert n_frames == 200
+    assert share < 1.5
+
+
+def test_a_picture_that_changes_its_size_is_refused(tmp_path):
+    for side in (32, 64):
+        with av.open(str(tmp_path / f"{side}.h264"), "w", format="h264") as container:
+            stream = container.add_stream("libx264", rate=25, width=side, height=side, pix_fmt="yuv420p")
+            for _ in range(5):
+                grey = np.full((side, side, 3), 99, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+            container.mux(stream.encode(None))
+    both = tmp_path / "both.h264"
+    both.write_bytes((tmp_path / "32.h264").read_bytes() + (tmp_path / "64.h264").read_bytes())
+    with pytest.raises(MediaError, match="the picture changes from 32 x 32 to 64 x 64 pixels"):
+        read_recording(both)
 
 
 def test_stereo_stays_stereo(tmp_path):

@@ -19,27 +19,12 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from idlora_pl.media.clip import MediaError
+from idlora_pl.media.memory import GrowingFrames, check_clock
 
 Size = tuple[int, int]
 TimedFrames = Iterator[tuple[float, VideoFrame]]
 
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-
-GAP_SHARE, GAP_S = 10.0, 60.0
-"""How long a clock may be: so many times what was decoded, and so many seconds more. A pause is shorter."""
-
-
-def check_clock(name: str, what: str, decoded_s: float, clock_s: float) -> None:
-    """Refuse a file whose clock leaps, before its gap is filled: a few bytes can claim days.
-
-    Raises:
-        MediaError: `clock_s` is far longer than `decoded_s`.
-    """
-    if clock_s > GAP_SHARE * decoded_s + GAP_S:
-        raise MediaError(
-            f"{name}: its {what} lasts {decoded_s:.0f} s, but its clock leaps to at least {clock_s:.0f} s; "
-            "encode the file again"
-        )
 
 
 @contextmanager
@@ -168,12 +153,12 @@ def read_frames(
         timed = ((time, frame) for time, frame in timed if time >= start_s - 0.5 / native_fps)
     else:
         timed = nearest_frames(timed, 1.0 / native_fps, start_s, rate_fps)
-    kept: list[Tensor] = []
-    previous, n_decoded = None, 0
+    kept, last, previous, n_decoded = GrowingFrames(), torch.empty(0), None, 0
     for time, frame in islice(timed, n_frames):
-        n_decoded += frame is not previous
+        if frame is not previous:
+            last, n_decoded = to_rgb(frame, aspect, size), n_decoded + 1
         if rate_fps is not None and n_frames is None:
             check_clock(container.name, "picture", n_decoded / native_fps, time - start_s)
-        kept.append(kept[-1] if frame is previous else to_rgb(frame, aspect, size))
+        kept.add(last)
         previous = frame
-    return torch.stack(kept) if kept else torch.empty(0, 3, 0, 0, dtype=torch.uint8), rate_fps or native_fps
+    return kept.whole(), rate_fps or native_fps

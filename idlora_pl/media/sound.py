@@ -11,7 +11,8 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from idlora_pl.media.clip import MediaError
-from idlora_pl.media.decoding import check_clock, origin_s
+from idlora_pl.media.decoding import origin_s
+from idlora_pl.media.memory import check_clock
 
 # coarser than the time base of any container, finer than a gap that one would see on lips
 _GAP_S = 0.05

@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import torch
 
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.media import read_recording
