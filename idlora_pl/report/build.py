@@ -5,7 +5,9 @@ from dataclasses import replace
 from statistics import fmean
 
 from idlora_pl.report.cells import Cell, Comparison, Penalised, Reproduction
+from idlora_pl.report.mixed import mixed_versions
 from idlora_pl.report.reasons import is_failure
+from idlora_pl.report.row import N_ITEMS
 from idlora_pl.report.scores import ScoreRow, metric_names
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 from idlora_pl.stats import Interval, PairedDifference, clustered_interval, paired_difference
@@ -65,7 +67,14 @@ def build_table(
         for column in chosen
     ]
     table = Table(chosen, listed, tuple(cells), tuple(comparisons), seconds=dict(seconds or {}), caption=caption)
-    return replace(table, penalised=tuple(_penalised(table, by_row)), reproductions=tuple(_reproductions(table)))
+    return _completed(table, by_row)
+
+
+def _completed(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Table:
+    """Add what is said beside the numbers of a table."""
+    mixed = mixed_versions([score for scores in by_row.values() for score in scores])
+    penalised, reproductions = tuple(_penalised(table, by_row)), tuple(_reproductions(table))
+    return replace(table, penalised=penalised, reproductions=reproductions, mixed=mixed)
 
 
 def _penalised(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[Penalised]:
@@ -131,7 +140,9 @@ def _interval(row: Row, metric: str, scores: Sequence[ScoreRow], missing: float 
         return Interval(row.quoted.get(metric), None, None, 0, 0)
     speakers = {score.key: score.speaker for score in scores}
     values = clip_values(scores, metric, missing)
-    return clustered_interval(list(values.values()), [speakers[key] for key in values])
+    found = clustered_interval(list(values.values()), [speakers[key] for key in values])
+    noted = [int(score.notes[N_ITEMS]) for score in scores if score.notes.get(N_ITEMS, "").isdecimal()]
+    return replace(found, n_total=max([found.n_total, *noted]))
 
 
 def _has_failed(score: ScoreRow, metric: str) -> bool:

@@ -89,6 +89,7 @@ class Table:
         seconds: Wall time by phase of the run.
         caption: One line above the table.
         findings: Sentences under the table, see `findings.py`.
+        mixed: Sentences about rows that were scored with several versions, see `mixed.py`.
     """
 
     columns: tuple[Column, ...]
@@ -100,6 +101,7 @@ class Table:
     seconds: dict[str, float] = field(default_factory=dict)
     caption: str = ""
     findings: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
 
     def cell(self, row: str, metric: str) -> Interval:
         """Return the number of one row and metric."""
@@ -119,6 +121,7 @@ class Table:
     def to_dict(self) -> JSONTable:
         """Return the content of ``table.json``: ``rows``, ``paired``, ``seconds``, and the other parts if any."""
         more: JSONTable = {"findings": list(self.findings)} if self.findings else {}
+        more |= {"mixed": list(self.mixed)} if self.mixed else {}
         if self.penalised:
             more["penalised"] = [
                 {"row": one.row, "metric": one.metric, **asdict(one.interval), "n_failed": one.n_failed}
