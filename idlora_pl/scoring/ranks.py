@@ -36,7 +36,7 @@ class FolderScoring(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Build the scorers and see what is left; nobody appends before everybody has seen it."""
-        self.scorers = self.chosen.load()
+        self.scorers = self.chosen.load(self.trainer.strategy.root_device.type)
         # as a part of the module, so that Lightning moves them to the device of the rank
         self.metrics = nn.ModuleList([scorer.metric for scorer in self.scorers])
         if self.trainer.is_global_zero:

@@ -8,8 +8,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import torch
 from rich.progress import (
@@ -46,9 +47,10 @@ class ScorerSet:
     verified: Path | None = None
     inputs: Path | None = None
 
-    def load(self) -> tuple[Scorer, ...]:
-        """Build them."""
-        return with_versions(load_scorers(self.names, self.weights, self.verified, inputs=self.inputs))
+    def load(self, device: str = "cpu") -> tuple[Scorer, ...]:
+        """Build them, to score on a device."""
+        found = load_scorers(self.names, self.weights, self.verified, inputs=self.inputs, device=device)
+        return with_versions(found)
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,16 @@ _SCORERS: tuple[Scorer, ...] = ()
 def _start(chosen: ScorerSet, n_threads: int) -> None:
     """Build the scorers of a process, once."""
     global _SCORERS
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(n_threads)
     _SCORERS = chosen.load()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone; a killed one cannot tell its processes to."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _score(folder: Folder, work: Work) -> ScoreRow:
