@@ -76,7 +76,7 @@ def read_with_webdataset(found: ShardSet) -> None:
 
 
 def median(values: list[float]) -> tuple[float, float, float]:
-    """Return the median and the ends of its 95 % interval, from order statistics."""
+    """Return the median and the ends of its 95 % interval, from order statistics; the range of fewer than six."""
     ordered, n = sorted(values), len(values)
     low = int(binom.ppf(0.025, n, 0.5))
     return ordered[n // 2], ordered[max(0, low - 1)], ordered[min(n - 1, n - low)]
