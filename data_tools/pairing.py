@@ -54,6 +54,10 @@ def pair_row(pair: Pair, number: int, rows: dict[str, Row], clips: Path, pairs: 
         "reference_key": pair.reference,
         "source": target["source"],
         "reference_source": reference["source"],
+        # what training needs to draw another voice (`data.references`)
+        "target_source": target["source"],
+        "target_environment": target.get("environment") or "",
+        "reference_environment": reference.get("environment") or "",
         "n_frames": target["n_frames"],
         "duration_s": target["duration_s"],
         "reference_duration_s": reference["duration_s"],

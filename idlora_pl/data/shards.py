@@ -10,7 +10,6 @@ was imported with padded audio tells the true lengths in the `meta` of every sam
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import Any
 
 import webdataset as wds
 
-from idlora_pl.data.index import INDEX_NAME, ShardFile, ShardIndex
+from idlora_pl.data.index import INDEX_NAME, KEY, ShardFile, ShardIndex
 from idlora_pl.data.samples import PairBatch, PairSample, ShardError, collate, decode_sample, encode_sample
 
 __all__ = [
@@ -37,8 +36,6 @@ __all__ = [
     "write_shards",
 ]
 
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
-
 
 def is_key(key: str) -> bool:
     """Say whether a sample may have this name: letters, digits, _ and -, 1 to 80 of them.
@@ -47,7 +44,7 @@ def is_key(key: str) -> bool:
         >>> is_key("ann-a-000-r1"), is_key("../ann"), is_key("a.b")
         (True, False, False)
     """
-    return _KEY.fullmatch(key) is not None
+    return KEY.fullmatch(key) is not None
 
 
 def write_shards(

@@ -13,6 +13,7 @@ from data_tools.pair_clips import pair_clips
 from idlora_pl.data.disjoint import compare_speakers
 from idlora_pl.data.layouts import check_layout
 from idlora_pl.data.prompts import read_prompts
+from idlora_pl.data.voices import Voice
 from idlora_pl.media import read_image
 from idlora_pl.nano import videos
 
@@ -50,6 +51,15 @@ def test_pairs_name_files_relative_to_their_list(clips, tmp_path, prompt):
     assert pairs["a0"]["target"] == "../cut/clips/a0.mp4"
     assert pairs["a0"]["reference"] == "../cut/clips/a2.mp4"
     assert {row["prompt"] for row in pairs.values()} == {prompt}
+
+
+def test_pairs_say_what_training_needs_to_draw_another_voice(clips, tmp_path, prompt):
+    rows = [row | {"environment": f"room {row['source']}"} for row in read_rows(clips, ["key"])]
+    write_rows(clips, rows)
+    pair_clips(str(clips), str(tmp_path / "pairs.jsonl"), rule="cross_environment", prompt=prompt)
+    (first, *_) = read_rows(tmp_path / "pairs.jsonl", KEYS)
+    assert Voice.of(first, "target") == Voice("a0", "ann", "v1", "room v1")
+    assert Voice.of(first, "reference") == Voice("a2", "ann", "v2", "room v2")
 
 
 def test_clips_that_cannot_be_paired_have_a_reason(clips, tmp_path, prompt):
@@ -188,5 +198,7 @@ def test_400_nano_clips_of_40_speakers_are_found_paired_and_split_without_a_leak
     assert len(report["checked"]) == 6
     pairs = read_rows(tmp_path / "pairs.jsonl", KEYS)
     assert len(pairs) == 400
+    voices = [(Voice.of(row, "reference"), Voice.of(row, "target")) for row in pairs]
+    assert all(reference.may_speak_for(target, "cross_video") for reference, target in voices)
     # the first folder of a source is its true speaker
     assert all(row["source"].split("/")[0] == row["reference_source"].split("/")[0] for row in pairs)
