@@ -1,11 +1,10 @@
 """A table as text, and as Markdown. Missing numbers are dashes."""
 
+from idlora_pl.report.speakers import few_speakers
 from idlora_pl.report.table import Column, Row, Table
 
 DASH = "–"
 UNVERIFIED = "unverified"
-FEW_SPEAKERS = 6
-"""Below this many, a sign-flip test cannot come below p = 0.05, and a bootstrap sees too little of the spread."""
 
 
 def number(value: float | None, digits: int, *, sign: bool = False) -> str:
@@ -114,11 +113,7 @@ def doubts(table: Table) -> list[str]:
         for cell in table.cells
         if cell.n_left_out
     ]
-    if few := {cell.n_speakers for cell in table.cells if 1 < cell.n_speakers < FEW_SPEAKERS}:
-        counted = f"{min(few)} to {max(few)}" if len(few) > 1 else f"{min(few)}"
-        said.append(
-            f"Intervals over so few speakers ({counted}) are too narrow; read them as a spread, not as a bound."
-        )
+    said += few_speakers(cell.n_speakers for cell in table.cells)
     if not all(cell.verified for cell in table.cells):
         said.append(
             f"{UNVERIFIED.capitalize()}: the anchor of the scorer had not passed on the machine that scored; "

@@ -2,7 +2,7 @@
 
 import pytest
 
-from idlora_pl.report import Column, Row, ScoreRow, build_table
+from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
 from idlora_pl.stats import clustered_interval, paired_difference
 
 
@@ -80,3 +80,14 @@ def test_names_that_do_not_exist_are_refused() -> None:
         Column("wer", "WER", "up")
     with pytest.raises(ValueError, match="distinct names; got ours, ours"):
         build_table(OURS, ["ours", "ours"], ["wer"])
+
+
+@pytest.mark.parametrize(
+    ("n_speakers", "said"),
+    [(5, "so few speakers (5) are too narrow; read them as a spread"), (8, "8 speakers are a little"), (12, "")],
+)
+def test_numbers_of_few_speakers_come_with_a_word(n_speakers: int, said: str) -> None:
+    rows = [ScoreRow(f"k{i}", "ours", f"s{i}", scores={"wer": i / 10}) for i in range(n_speakers)]
+    text = to_markdown(build_table(rows, ["ours"], ["wer"]))
+    assert (said or "Mean") in text
+    assert ("too narrow" in text) == bool(said)
