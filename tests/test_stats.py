@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from idlora_pl.bootstrap import bootstrap_means, cluster_sums
 from idlora_pl.stats import (
-    bootstrap_means,
-    cluster_sums,
     clustered_interval,
     paired_difference,
     sign_flip_p_value,
