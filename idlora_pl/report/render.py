@@ -101,7 +101,7 @@ def penalty_lines(table: Table) -> list[str]:
         mean = f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
         said.append(
             f"{cell.row}, {column.title}: {mean} with {n_failed} failures counted as {column.worst:g}"
-            + doubt(table, cell.metric, cell.row)
+            + (f" ({UNVERIFIED})" if doubt(table, cell.metric, cell.row) else "")
         )
     return said
 
@@ -130,7 +130,7 @@ def notes(table: Table) -> list[str]:
         "Paired: a - b on the same clips, p from sign flips over speakers."
     ]
     said += penalty_lines(table)
-    said += doubts(table)
+    said += [*doubts(table), *table.remarks]
     if reproduction_lines(table):
         said.append("Covered: our 95 % interval contains the published value.")
     said += [
