@@ -1,11 +1,10 @@
 """A table as text, and as Markdown. Missing numbers are dashes."""
 
+from idlora_pl.report.speakers import few_speakers
 from idlora_pl.report.table import Column, Row, Table
 
 DASH = "–"
 UNVERIFIED = "unverified"
-FEW_SPEAKERS = 6
-"""Below this many, a sign-flip test cannot come below p = 0.05, and a bootstrap sees too little of the spread."""
 
 
 def number(value: float | None, digits: int, *, sign: bool = False) -> str:
@@ -102,7 +101,7 @@ def penalty_lines(table: Table) -> list[str]:
         mean = f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
         said.append(
             f"{cell.row}, {column.title}: {mean} with {n_failed} failures counted as {column.worst:g}"
-            + doubt(table, cell.metric, cell.row)
+            + (f" ({UNVERIFIED})" if doubt(table, cell.metric, cell.row) else "")
         )
     return said
 
@@ -114,17 +113,13 @@ def doubts(table: Table) -> list[str]:
         for cell in table.cells
         if cell.n_left_out
     ]
-    if few := {cell.n_speakers for cell in table.cells if 1 < cell.n_speakers < FEW_SPEAKERS}:
-        counted = f"{min(few)} to {max(few)}" if len(few) > 1 else f"{min(few)}"
-        said.append(
-            f"Intervals over so few speakers ({counted}) are too narrow; read them as a spread, not as a bound."
-        )
+    said += few_speakers(cell.n_speakers for cell in table.cells)
     if not all(cell.verified for cell in table.cells):
         said.append(
             f"{UNVERIFIED.capitalize()}: the anchor of the scorer had not passed on the machine that scored; "
             "`idlora doctor` says why, and `idlora score --again all` scores anew."
         )
-    return [*said, *table.mixed]
+    return said
 
 
 def notes(table: Table) -> list[str]:
@@ -135,7 +130,7 @@ def notes(table: Table) -> list[str]:
         "Paired: a - b on the same clips, p from sign flips over speakers."
     ]
     said += penalty_lines(table)
-    said += doubts(table)
+    said += [*doubts(table), *table.remarks]
     if reproduction_lines(table):
         said.append("Covered: our 95 % interval contains the published value.")
     said += [

@@ -30,7 +30,7 @@ def read_table(
     Args:
         path: The file.
         runs_dir: Folder of the runs that a yaml names.
-        known: Columns that the table of a ``scores.jsonl`` may have beside ``COLUMNS``.
+        known: Columns of all scores that exist, which a table may have beside ``COLUMNS``.
         paired: Pairs of rows of a ``scores.jsonl`` to compare; a yaml names its own.
 
     Returns:
@@ -48,10 +48,12 @@ def read_table(
         raise ValueError(
             f"{path} names the rows that it compares; put {paired[0][0]}, {paired[0][1]} under its key paired"
         )
-    return table_from_yaml(path, runs_dir)
+    return table_from_yaml(path, runs_dir, known)
 
 
-def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:
+def table_from_yaml(
+    path: Path | str, runs_dir: Path | str = "runs", known: Mapping[str, Column] = COLUMNS
+) -> tuple[Table, list[ScoreRow]]:
     """Rebuild a table that a yaml file declares.
 
     The file holds ``caption``, ``columns`` (metric: title, better, digits), ``rows`` (label with ``run`` and
@@ -72,7 +74,7 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
         rows.append(row)
         scores += found
     paired = [(a, b) for a, b in content.get("paired", [])]
-    return build_table(scores, rows, columns, paired, caption=content.get("caption", "")), scores
+    return build_table(scores, rows, columns, paired, caption=content.get("caption", ""), known=known), scores
 
 
 def declared(path: Path) -> tuple[dict[str, Any], list[Column]]:
@@ -126,6 +128,8 @@ def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, wher
     wanted = sampling or (names[0] if len(names) == 1 else run)
     if wanted not in names and sampling is None:
         raise ValueError(f"{where}: {folder} holds the rows {', '.join(names)}; name one with sampling")
+    if wanted not in names:
+        raise ValueError(f"{where}: row '{wanted}' is not in {folder / 'scores.jsonl'}; it holds {', '.join(names)}")
     chosen = [replace(score, row=label) for score in scores if score.row == wanted]
     return row, located(chosen, folder)
 

@@ -8,6 +8,7 @@ import yaml
 from idlora_pl.report import ScoreRow, append_scores, read_table, table_from_yaml, to_markdown
 from idlora_pl.report.row import ScorerFacts
 from idlora_pl.report.write import write_report
+from idlora_pl.tools import known_columns
 
 FROZEN = """\
 **CelebV-HQ, cross-video split**
@@ -27,6 +28,7 @@ FROZEN = """\
 - Mean [95 % interval, bootstrap over speakers]; n is clips scored / items of the row. \
 Paired: a - b on the same clips, p from sign flips over speakers.
 - Intervals over so few speakers (2) are too narrow; read them as a spread, not as a bound.
+- WER: no worst value, so failures are left out of every mean (w/o identity guidance 1).
 - shared: not measured
 - Kling 2.6 Pro: quoted from ID-LoRA README
 """
@@ -133,15 +135,27 @@ def test_a_bad_declaration_is_named(tmp_path: Path, change: dict, message: str) 
         table_from_yaml(write_yaml(tmp_path, declaration() | change), write_runs(tmp_path / "runs"))
 
 
-def test_a_row_that_the_run_does_not_hold_is_missing_or_asked_for(tmp_path: Path) -> None:
+def test_a_row_that_the_run_does_not_hold_is_refused_or_asked_for(tmp_path: Path) -> None:
     runs = write_runs(tmp_path / "runs")
-    rows = [{"label": "x", "run": "celebvhq", "sampling": "two_stage"}]
-    table, _ = table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
-    assert "- x: not measured\n" in to_markdown(table)
+    rows = [{"label": "x", "run": "celebvhq", "sampling": "zz"}]
+    message = r"row 'zz' is not in .*celebvhq-0123abcd/scores.jsonl; it holds celebvhq, no_identity_guidance$"
+    with pytest.raises(ValueError, match=message):
+        table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
     (runs / "celebvhq-0123abcd").rename(runs / "other")
     rows = [{"label": "x", "run": "other"}]
     with pytest.raises(ValueError, match="holds the rows celebvhq, no_identity_guidance; name one with sampling"):
         table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
+
+
+def test_a_run_that_was_scored_in_part_makes_a_table(tmp_path: Path) -> None:
+    content = declaration()
+    content["columns"]["lse_d"] = {"title": "LSE-D", "better": "lower"}
+    path, runs = write_yaml(tmp_path, content), write_runs(tmp_path / "runs")
+    table, _ = read_table(path, runs_dir=runs, known=known_columns())
+    assert table.cell("Ours", "lse_d").mean is None
+    assert "- LSE-D: no row holds lse_d; `idlora score` with its scorer makes it.\n" in to_markdown(table)
+    with pytest.raises(ValueError, match="no score is named 'lse_d'; the scores hold spk_sim, wer"):
+        read_table(path, runs_dir=runs)
 
 
 def test_a_missing_row_prints_its_command_or_that_of_the_table(tmp_path: Path) -> None:
