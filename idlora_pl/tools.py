@@ -11,7 +11,7 @@ from rich.console import Console
 from idlora_pl.adapter_tool import adapter
 from idlora_pl.data.manifest_tool import manifest
 from idlora_pl.parity.command import main as parity
-from idlora_pl.report import COLUMNS, Column, read_table, to_rich, write_report
+from idlora_pl.report import COLUMNS, Column, read_table, show, to_rich, write_report
 from idlora_pl.report.calibration.tool import calibrate
 from idlora_pl.report.page.folder import write_page
 from idlora_pl.scorers.registry import CARDS
@@ -54,13 +54,12 @@ def table(arguments: list[str]) -> None:
     paired = [(a, b) for a, b in options.paired]
     found, scores = read_table(options.file, runs_dir=options.runs, known=known, paired=paired)
     console = Console()
-    for part in to_rich(found, console.width):
-        console.print(part)
-    if options.output is not None:
-        for path in write_report(found, scores, options.output, known=known):
-            Console().print(f"wrote {path}")
+    show(to_rich(found, console.width), console)
+    written = [] if options.output is None else write_report(found, scores, options.output, known=known)
     if options.html is not None:
-        Console().print(f"wrote {write_page(found, scores, options.html, known=known)}")
+        written.append(write_page(found, scores, options.html, known=known))
+    for path in written:
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
 def known_columns() -> dict[str, Column]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from idlora_pl.files import replacing
 from idlora_pl.report.export import to_csv, to_latex
 from idlora_pl.report.figure import to_png
+from idlora_pl.report.markdown import to_markdown
 from idlora_pl.report.page.document import to_html
 from idlora_pl.report.page.shown import linked, paths_of
-from idlora_pl.report.render import to_markdown
 from idlora_pl.report.scores import ScoreRow
 from idlora_pl.report.table import COLUMNS, Column, Table
 
