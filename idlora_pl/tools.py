@@ -26,7 +26,11 @@ def table(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="idlora table", description=table.__doc__)
     parser.add_argument("file", type=Path, help="scores.jsonl or experiments/tables/<name>.yaml")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs that a yaml names")
-    parser.add_argument("--output", type=Path, help="folder for table.md, .json, .tex, .csv, figure.png and index.html")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder for table.md, .json, .tex and .csv; of scores also paired.csv, figure.png and index.html",
+    )
     parser.add_argument("--html", type=Path, help="folder for a page with copies of all clips, to move and to share")
     parser.add_argument(
         "--paired",
