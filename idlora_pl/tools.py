@@ -17,7 +17,7 @@ from idlora_pl.report.page.folder import write_page
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.tool import doctor
 from idlora_pl.scoring.tool import score
-from idlora_pl.study.analyse import is_published_study
+from idlora_pl.study.published import is_published_study
 from idlora_pl.study.tool import study
 
 
@@ -50,7 +50,7 @@ def table(arguments: list[str]) -> None:
                 str(options.file),
                 "--runs",
                 str(options.runs),
-                *(["--output", str(options.output / "table.json")] if options.output else []),
+                *(["--tables", str(options.output)] if options.output else []),
             ]
         )
         return
