@@ -44,15 +44,8 @@ def table(arguments: list[str]) -> None:
     if is_published_study(options.file):
         if options.html is not None:
             raise ValueError(f"{options.file} is a study without clips; leave out --html, or give a table with scores")
-        study(
-            [
-                "analyse",
-                str(options.file),
-                "--runs",
-                str(options.runs),
-                *(["--tables", str(options.output)] if options.output else []),
-            ]
-        )
+        tables = ["--tables", str(options.output)] if options.output else []
+        study(["analyse", str(options.file), "--runs", str(options.runs), *tables])
         return
     known = known_columns()
     paired = [(a, b) for a, b in options.paired]
