@@ -1,5 +1,6 @@
-"""A table as text, and as Markdown. Missing numbers are dashes."""
+"""The parts of a table as text. Missing numbers are dashes."""
 
+from idlora_pl.report.sheet import Sheet
 from idlora_pl.report.speakers import few_speakers
 from idlora_pl.report.table import Column, Row, Table
 
@@ -148,36 +149,12 @@ def notes(table: Table) -> list[str]:
     return said
 
 
-def blocks(table: Table) -> list[tuple[list[str], list[tuple[str, ...]]]]:
-    """Return the blocks under a table, each with its heads: paired differences, and ours beside published."""
-    found: list[tuple[list[str], list[tuple[str, ...]]]] = []
+def blocks(table: Table) -> list[Sheet]:
+    """Return the blocks under a table: paired differences, and ours beside published."""
+    found = []
     if table.comparisons:
-        found.append((["paired", "metric", "difference", "p", "n"], list(comparison_lines(table))))
+        found.append(Sheet(("paired", "metric", "difference", "p", "n"), tuple(comparison_lines(table))))
     if lines := reproduction_lines(table):
-        heads = ["ours / published", "metric", "ours", "published", "difference", "covered"]
-        found.append((heads, list(lines)))
+        heads = ("ours / published", "metric", "ours", "published", "difference", "covered")
+        found.append(Sheet(heads, tuple(lines)))
     return found
-
-
-def to_markdown(table: Table) -> str:
-    """Return the table as Markdown, with the paired block and the notes."""
-    heads = ["row", *(column.heading for column in table.columns), "n"]
-    lines = [f"**{table.caption}**", ""] if table.caption else []
-    lines += [_line(heads), _line(["---"] * len(heads))]
-    for row in table.rows:
-        cells = [cell_text(table, row, column) for column in table.columns]
-        if row.quoted is not None:
-            cells = [cell if cell == DASH else f"*{cell}*" for cell in cells]
-        lines.append(_line([_escape(row.label), *cells, count_text(table, row)]))
-    for heads, block in blocks(table):
-        lines += ["", _line(heads), _line(["---"] * len(heads))]
-        lines += [_line([_escape(text) for text in line]) for line in block]
-    return "\n".join([*lines, "", *(f"- {_escape(note)}" for note in notes(table))]) + "\n"
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|")

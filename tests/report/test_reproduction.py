@@ -38,7 +38,7 @@ def test_numbers_of_scorers_that_proved_nothing_say_so_wherever_they_are_printed
         assert text.count("] unverified |") + text.count("(2/3) unverified |") == n_marks  # two cells, one reproduction
         assert ("failures counted as 1 (unverified)" in text) == (not verified)
         assert ("`idlora doctor` says why" in text) == (not verified)
-        assert to_latex(made).split(r"\end{table}")[0].count("unverified") == (0 if verified else 2)
+        assert to_latex(made).split(r"\end{table}")[0].count("unverified") == (0 if verified else 3)
         kept = [line["verified"] for line in csv.DictReader(io.StringIO(to_csv(made)))]
         assert kept == [str(verified)] * 2 + ["True"] * 2
         assert [cell["verified"] for cell in made.to_dict()["rows"]] == [verified] * 2 + [True] * 2
