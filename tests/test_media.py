@@ -2,7 +2,10 @@
 
 import math
 import struct
+import subprocess
+import sys
 import wave
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -20,6 +23,7 @@ from idlora_pl.media import (
     read_clip,
     read_image,
     read_metadata,
+    read_recording,
     write_clip,
 )
 
@@ -96,6 +100,75 @@ def test_sound_keeps_its_place_to_the_sample(tmp_path):
     again = read_clip(tmp_path / "clip.mp4")
     assert again.waveform.shape == (1, 16000)
     assert abs(burst_position(again.waveform) - CLICK_AT) <= 1
+
+
+def write_with_gap(path: Path, *, picture_s: int = 0, sound_s: int = 0) -> None:
+    """Write two seconds of picture and sound, with a gap in the middle of either's clock, into mkv."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, width=64, height=64, pix_fmt="yuv420p")
+        video.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream("flac", rate=48000, layout="mono")
+        for k in range(50):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 4 * k, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = 40 * k + 1000 * picture_s * (k >= 25), Fraction(1, 1000)
+            container.mux(video.encode(frame.reformat(format="yuv420p")))
+        container.mux(video.encode(None))
+        for k in range(50):
+            part = av.AudioFrame.from_ndarray(np.full((1, 1920), 100 * k, np.int16), format="s16", layout="mono")
+            part.sample_rate, part.time_base = 48000, Fraction(1, 48000)
+            part.pts = 1920 * k + 48000 * sound_s * (k >= 25)
+            container.mux(sound.encode(part))
+        container.mux(sound.encode(None))
+
+
+def test_a_short_gap_is_a_pause_and_a_clock_that_leaps_for_days_is_refused(tmp_path):
+    write_with_gap(tmp_path / "pause.mkv", picture_s=5, sound_s=5)
+    pause = read_recording(tmp_path / "pause.mkv")
+    assert pause.waveform.shape[1] == pytest.approx(7 * 48000, abs=48)
+    assert len(read_clip(tmp_path / "pause.mkv", frame_rate_fps=25.0).frames) == pytest.approx(175, abs=1)
+    write_with_gap(tmp_path / "sound.mkv", sound_s=200_000)
+    with pytest.raises(MediaError, match=r"sound.mkv: its sound lasts 2 s, but its clock leaps to at least 200002 s"):
+        read_recording(tmp_path / "sound.mkv")
+    assert read_clip(tmp_path / "sound.mkv").waveform.shape == (1, 96000)  # what is asked for is there
+    write_with_gap(tmp_path / "picture.mkv", picture_s=200_000)
+    with pytest.raises(MediaError, match=r"picture.mkv: its picture lasts 1 s, but its clock leaps to at least 70 s"):
+        read_clip(tmp_path / "picture.mkv", frame_rate_fps=25.0)
+    with pytest.raises(MediaError, match=r"picture.mkv: its picture lasts 1 s, but its clock leaps to at least 70 s"):
+        read_recording(tmp_path / "picture.mkv")
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from idlora_pl.media import read_recording
+def peak(): return next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in l)
+before = peak()
+frames = read_recording(sys.argv[1]).frames
+print(1024 * (peak() - before) / frames.numel(), len(frames))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak of memory from /proc")
+def test_reading_takes_little_more_memory_than_the_frames(tmp_path):
+    write_clip(Clip(four_colours(200, 64), clicking(), 25.0, 16000), tmp_path / "large.mp4", scale=12)
+    done = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "large.mp4")], capture_output=True, check=True)
+    share, n_frames = map(float, done.stdout.split())
+    assert n_frames == 200
+    assert share < 1.5
+
+
+def test_a_picture_that_changes_its_size_is_refused(tmp_path):
+    for side in (32, 64):
+        with av.open(str(tmp_path / f"{side}.h264"), "w", format="h264") as container:
+            stream = container.add_stream("libx264", rate=25, width=side, height=side, pix_fmt="yuv420p")
+            for _ in range(5):
+                grey = np.full((side, side, 3), 99, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+            container.mux(stream.encode(None))
+    both = tmp_path / "both.h264"
+    both.write_bytes((tmp_path / "32.h264").read_bytes() + (tmp_path / "64.h264").read_bytes())
+    with pytest.raises(MediaError, match="the picture changes from 32 x 32 to 64 x 64 pixels"):
+        read_recording(both)
 
 
 def test_stereo_stays_stereo(tmp_path):

@@ -35,8 +35,10 @@ class Disjointness:
 
     @property
     def is_shown(self) -> bool:
-        """Whether it is shown that nobody is in both."""
-        return not (self.leaked or self.unnamed_benchmark or self.unnamed_training)
+        """Whether it is shown that nobody is in both: everybody is named, and there is somebody on both sides."""
+        return bool(self.n_benchmark and self.n_training) and not (
+            self.leaked or self.unnamed_benchmark or self.unnamed_training
+        )
 
     def sentence(self) -> str:
         """Say it in one sentence."""
@@ -62,10 +64,13 @@ def compare_speakers(entries: Sequence[Entry], training: Path) -> Disjointness:
             (one JSON object a line with "speaker").
 
     Raises:
-        ValueError: The training set cannot be read.
+        ValueError: The training set cannot be read, or either of them is empty.
     """
     own = [entry["speaker"] for entry in entries]
     trained = list(_training_speakers(training))
+    if not own or not trained:
+        empty = f"training set {training}" if own else "benchmark"
+        raise ValueError(f"the {empty} is empty, so nothing is known of its speakers; give the one that was used")
     known = {_plain(name) for name in trained if name}
     leaked = {str(name) for name in own if name and _plain(name) in known}
     return Disjointness(
@@ -94,10 +99,10 @@ def _training_speakers(path: Path) -> Iterator[object]:
 def _list_speakers(path: Path) -> Iterable[object]:
     if not path.is_file():
         raise ValueError(f"training list {path} does not exist; give a shard set, a manifest or a list of clips")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         try:
             yield json.loads(line).get("speaker")
-        except (json.JSONDecodeError, AttributeError) as error:
+        except (json.JSONDecodeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path}, line {number} is not a JSON object ({error}); write the list again") from error
 
 

@@ -1,6 +1,8 @@
 """One entry of a prompt file or item of a manifest: checked, completed, with absolute paths."""
 
+import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,19 @@ KNOWN = (*_PLAIN, *_ABOUT, *CAPTION)
 maps a method to its clip of this entry."""
 
 _ALIASES = {"id": "output_name"} | {path.removesuffix("_path"): path for path in PATHS}
-_TEXTS = ("speaker", "environment", "split", "source", "reference_source", *CAPTION)
+_SHORT_PATHS = tuple(path.removesuffix("_path") for path in PATHS)
+_ITEM_KEYS = ("id", "speaker", *_SHORT_PATHS, "prompt", "caption", "environment", "seed", *_ABOUT)
+_TEXTS = ("environment", "split", "source", "reference_source", *CAPTION)
 _LANGUAGE = re.compile(r"[a-z]{2}")
+_MAX_NAME_BYTES = 200
+"""File systems take 255; endings and marks of unfinished files come on top."""
 
 
 class PromptError(ValueError):
     """A prompt file cannot be used; the message names the file, the entry and the fix."""
 
 
-def entry_of(item: object, index: int, path: Path, seed: int) -> dict[str, Any]:
+def entry_of(item: object, index: int, path: Path, seed: int, *, in_manifest: bool = False) -> dict[str, Any]:
     """Check and complete one entry.
 
     Args:
@@ -33,14 +39,18 @@ def entry_of(item: object, index: int, path: Path, seed: int) -> dict[str, Any]:
         index: Its place.
         path: The file; paths of the entry are relative to it.
         seed: The entry without a seed gets seed + index.
+        in_manifest: Whether it is the item of a manifest, which needs an id.
 
     Raises:
         PromptError: The entry is not as described in `read_prompts`, or a path does not exist.
     """
-    where = f"prompt file {path}, entry {index}"
+    where = f"manifest {path}, item {index}" if in_manifest else f"prompt file {path}, entry {index}"
     if not isinstance(item, Mapping):
-        raise PromptError(f"{where} has no text under 'prompt'; write at least {{'prompt': '...'}}")
-    given = _renamed(item, where)
+        least = "'id'" if in_manifest else "'prompt'"
+        raise PromptError(f"{where} has no text under {least}; write at least {{{least}: '...'}}")
+    if in_manifest and "id" not in item:
+        raise PromptError(f"{where} has no id; clips are named by it: write {{'id': '...'}}")
+    given = _renamed(item, where, in_manifest)
     entry: dict[str, Any] = {name: given.get(name) for name in KNOWN}
     _check_texts(entry, where)
     entry["prompt"] = _completed_caption(entry, "id" in item, where)
@@ -49,12 +59,17 @@ def entry_of(item: object, index: int, path: Path, seed: int) -> dict[str, Any]:
     if not isinstance(entry["seed"], int):
         raise PromptError(f"{where} has seed {entry['seed']!r}; write a whole number")
     for name in PATHS:
-        entry[name] = _located(entry[name], name, path, where)
+        entry[name] = _located(entry[name], key_of(name, in_manifest), path, where)
     entry["clips"] = _clips(entry["clips"], path, where)
     return entry
 
 
-def _renamed(item: Mapping[str, Any], where: str) -> dict[str, Any]:
+def key_of(name: str, in_manifest: bool) -> str:
+    """Return the key of an entry as the file writes it: a manifest says id and reference, not output_name."""
+    return next((alias for alias, known in _ALIASES.items() if known == name), name) if in_manifest else name
+
+
+def _renamed(item: Mapping[str, Any], where: str, in_manifest: bool) -> dict[str, Any]:
     """Return the entry with the keys of prompt files, the caption's parts beside the others."""
     caption = item.get("caption", {})
     if not isinstance(caption, Mapping) or (unknown := sorted(set(caption) - set(CAPTION))):
@@ -66,17 +81,19 @@ def _renamed(item: Mapping[str, Any], where: str) -> dict[str, Any]:
             continue
         known = _ALIASES.get(name, name)
         if known not in KNOWN:
-            raise PromptError(f"{where} has the unknown key '{name}'; known are {', '.join(KNOWN)}")
+            keys = _ITEM_KEYS if in_manifest else (*KNOWN, *_ALIASES, "caption")
+            raise PromptError(f"{where} has the unknown key '{name}'; known are {', '.join(keys)}")
         if known in given:
-            raise PromptError(f"{where} says '{known}' twice; keep one")
+            raise PromptError(f"{where} says '{key_of(known, in_manifest)}' twice; keep one")
         given[known] = value
     return given
 
 
 def _check_texts(entry: Mapping[str, Any], where: str) -> None:
-    for name in _TEXTS:
-        if entry[name] is not None and not isinstance(entry[name], str | int):
-            raise PromptError(f"{where} has {name} {entry[name]!r}; write text")
+    for name in ("speaker", *_TEXTS):
+        value, kinds = entry[name], (str, int) if name == "speaker" else (str,)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise PromptError(f"{where} has {name} {value!r}; write text")
     language = entry["language"]
     if language is not None and not (isinstance(language, str) and _LANGUAGE.fullmatch(language)):
         raise PromptError(f"{where} has language {language!r}; write an ISO 639-1 code such as 'en'")
@@ -107,16 +124,38 @@ def _completed_caption(entry: dict[str, Any], is_item: bool, where: str) -> str 
 
 def _name(name: object, index: int, is_item: bool, where: str) -> str:
     """Return the name that clips of the entry have, without their ending."""
-    if is_item and (not isinstance(name, str) or not name or Path(name).name != name or name.startswith(".")):
+    if is_item:
+        return checked_id(name, where)
+    found = Path(str(name or f"{index:04d}")).name.removesuffix(".mp4")
+    return _short(found, "output_name", where)
+
+
+def checked_id(name: object, where: str) -> str:
+    """Return the id of an item; raise PromptError where no file can have it as its name."""
+    if not isinstance(name, str) or not name or Path(name).name != name or name.startswith("."):
         raise PromptError(f"{where} has id {name!r}; clips are named by it: write text without '/' and leading '.'")
-    return str(name) if is_item else Path(str(name or f"{index:04d}")).name.removesuffix(".mp4")
+    return _short(name, "id", where)
+
+
+def _short(name: str, key: str, where: str) -> str:
+    n_bytes = len(name.encode(errors="surrogatepass"))
+    if n_bytes > _MAX_NAME_BYTES:
+        raise PromptError(
+            f"{where} has the {key} '{name[:20]}...' of {n_bytes} bytes; clips are named by it: write at most "
+            f"{_MAX_NAME_BYTES}"
+        )
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise PromptError(f"{where} has {key} {name!r}; clips are named by it: leave out what cannot be printed")
+    return name
 
 
 def _located(value: object, name: str, path: Path, where: str) -> str | None:
     if value is None:
         return None
     located = path.parent / str(value)
-    if not located.is_file():
+    if os.path.isdir(located):
+        raise PromptError(f"{where}: {name} '{value}' is a folder ({located}); name the file in it")
+    if not os.path.isfile(located):
         raise PromptError(f"{where}: {name} '{value}' does not exist (looked at {located}); correct it")
     return str(located)
 
@@ -127,4 +166,6 @@ def _clips(value: object, path: Path, where: str) -> dict[str, str]:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(clip, str) for clip in value.values()):
         raise PromptError(f"{where} has clips {value!r}; write {{'method': 'path', ...}}")
+    for method, clip in value.items():
+        _short(Path(clip).stem, f"clip of {method}", where)
     return {str(method): str(path.parent / clip) for method, clip in value.items()}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from idlora_pl.data.entry import CAPTION, FORMAT, PromptError
+from idlora_pl.data.entry import CAPTION, FORMAT, PromptError, checked_id
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.media import read_clip, write_image
 
@@ -53,10 +53,10 @@ def write_manifest(folder: Path, output: Path, *, name: str = "", first_frames: 
 
 def _captions(path: Path) -> list[Mapping[str, Any]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise PromptError(f"{path} does not exist; write a list of {{'id': ..., 'speaker': ..., ...}}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PromptError(f"{path} is not JSON ({error}); correct it") from error
     if not isinstance(found, list) or not found or not all(isinstance(one, dict) and "id" in one for one in found):
         raise PromptError(f"{path} is not a list of objects with an id; write [{{'id': ...}}, ...]")
@@ -70,7 +70,7 @@ def _captions(path: Path) -> list[Mapping[str, Any]]:
 
 def _item(about: Mapping[str, Any], folder: Path, beside: Path) -> dict[str, Any]:
     """Return the item of a manifest in `beside`, its clips being in `folder`/<id>."""
-    place = folder / str(about["id"])
+    place = folder / checked_id(about["id"], str(folder / CAPTIONS))
     if not place.is_dir():
         raise PromptError(
             f"{folder / CAPTIONS} names '{about['id']}', but {place} is no folder; make it, or remove the item"

@@ -47,3 +47,8 @@ def manifest(arguments: list[str]) -> None:
         console.print(found.sentence(), highlight=False)
         if found.leaked:
             sys.exit(f"idlora: speakers of {options.file} are in the training set: {', '.join(found.leaked)}")
+        if not found.is_shown:
+            sys.exit(
+                f"idlora: it is not shown that speakers of {options.file} are strangers to {options.training}; name "
+                "the speaker of each item and of each training sample under 'speaker'"
+            )

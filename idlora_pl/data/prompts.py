@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
-from idlora_pl.data.entry import CAPTION, FORMAT, KNOWN, PATHS, PromptError, entry_of
+from idlora_pl.data.entry import CAPTION, FORMAT, KNOWN, PATHS, PromptError, entry_of, key_of
 from idlora_pl.data.share import shared_loader
 
 __all__ = ["CAPTION", "FORMAT", "KNOWN", "PATHS", "PromptError", "prompt_loader", "read_prompts"]
@@ -43,29 +43,34 @@ def read_prompts(
         PromptError: When the file or an entry is not as described, or a path does not exist.
     """
     path = Path(path)
-    items = _items(path)
-    entries = [entry_of(item, index, path, seed) for index, item in enumerate(items)]
+    items, in_manifest = _items(path)
+    kind, word = ("manifest", "item") if in_manifest else ("prompt file", "entry")
+    entries = [entry_of(item, index, path, seed, in_manifest=in_manifest) for index, item in enumerate(items)]
     if use == "generation" and (bare := [entry for entry in entries if entry["prompt"] is None]):
         raise PromptError(
-            f"prompt file {path}: entry '{bare[0]['output_name']}' has no prompt to generate from; "
+            f"{kind} {path}: {word} '{bare[0]['output_name']}' has no prompt to generate from; "
             "give it 'prompt', or a caption with visual, speech and sounds"
         )
     names = Counter(unicodedata.normalize("NFC", entry["output_name"]) for entry in entries)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
-        raise PromptError(f"prompt file {path} uses output_name '{twice}' twice; give every entry its own")
+        key = key_of("output_name", in_manifest)
+        raise PromptError(f"{kind} {path} uses {key} '{twice}' twice; give every {word} its own")
     return entries
 
 
-def _items(path: Path) -> list[object]:
-    """Return the list in a file, after the manifest around it was checked."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PromptError(f"prompt file {path} does not exist; pass an existing JSON file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise PromptError(f"prompt file {path} is not JSON ({error}); correct it") from error
-    if isinstance(found, dict) and "items" in found:
+def manifest_name(path: str | Path) -> str:
+    """Return the name that a manifest gives itself; of other files that of the file."""
+    found = _content(Path(path))
+    name = found.get("name") if isinstance(found, dict) else None
+    return str(name) if name else Path(path).stem
+
+
+def _items(path: Path) -> tuple[list[object], bool]:
+    """Return the list in a file, after the manifest around it was checked, and whether it is of a manifest."""
+    found = _content(path)
+    in_manifest = isinstance(found, dict) and "items" in found
+    if in_manifest:
         if found.get("format") != FORMAT:
             raise PromptError(f"manifest {path} has format {found.get('format')!r}; this version reads '{FORMAT}'")
         if unknown := sorted(found.keys() - set(_MANIFEST_KEYS)):
@@ -75,8 +80,21 @@ def _items(path: Path) -> list[object]:
     if isinstance(found, dict):
         found = next((found[name] for name in _LISTS if name in found), None)
     if not isinstance(found, list) or not found:
+        if in_manifest:
+            raise PromptError(f"manifest {path} holds no list of items; write {{'items': [{{'id': ...}}, ...]}}")
         raise PromptError(f"prompt file {path} holds no list of entries; write [{{'prompt': ...}}, ...]")
-    return found
+    return found, in_manifest
+
+
+def _content(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise PromptError(f"prompt file {path} does not exist; pass an existing JSON file") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PromptError(f"prompt file {path} is not JSON ({error}); correct it") from error
+    except RecursionError as error:
+        raise PromptError(f"prompt file {path} is nested too deep to be read; write a flat list of entries") from error
 
 
 def prompt_loader(entries: Sequence[dict[str, Any]], batch_size: int) -> DataLoader[dict[str, Any]]:

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from idlora_pl.media.clip import MediaError
+from idlora_pl.media.memory import GrowingFrames, check_clock
 
 Size = tuple[int, int]
 TimedFrames = Iterator[tuple[float, VideoFrame]]
@@ -152,9 +153,12 @@ def read_frames(
         timed = ((time, frame) for time, frame in timed if time >= start_s - 0.5 / native_fps)
     else:
         timed = nearest_frames(timed, 1.0 / native_fps, start_s, rate_fps)
-    kept: list[Tensor] = []
-    previous = None
-    for _, frame in islice(timed, n_frames):
-        kept.append(kept[-1] if frame is previous else to_rgb(frame, aspect, size))
+    kept, last, previous, n_decoded = GrowingFrames(), torch.empty(0), None, 0
+    for time, frame in islice(timed, n_frames):
+        if frame is not previous:
+            last, n_decoded = to_rgb(frame, aspect, size), n_decoded + 1
+        if rate_fps is not None and n_frames is None:
+            check_clock(container.name, "picture", n_decoded / native_fps, time - start_s)
+        kept.add(last)
         previous = frame
-    return torch.stack(kept) if kept else torch.empty(0, 3, 0, 0, dtype=torch.uint8), rate_fps or native_fps
+    return kept.whole(), rate_fps or native_fps

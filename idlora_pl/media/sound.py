@@ -12,6 +12,7 @@ from torchaudio.functional import resample
 
 from idlora_pl.media.clip import MediaError
 from idlora_pl.media.decoding import origin_s
+from idlora_pl.media.memory import check_clock
 
 # coarser than the time base of any container, finer than a gap that one would see on lips
 _GAP_S = 0.05
@@ -43,6 +44,9 @@ def samples(
     pieces = _placed(container, rate, begin_s, wanted)
     if not pieces:
         raise NoSamplesError(f"{container.name} has an audio stream without samples; record or export it again")
+    if wanted is None:
+        decoded, end = sum(piece.shape[1] for _, piece in pieces), pieces[-1][0] + pieces[-1][1].shape[1]
+        check_clock(container.name, "sound", decoded / rate, end / rate)
     return _joined(pieces, wanted), rate
 
 

@@ -1,7 +1,8 @@
 """What a metric asks of a network: one method, so that networks are interchangeable.
 
 Letters: B clips, S samples, D embedding size, T steps at 25 Hz, F frames, H W pixels. An embedder resamples
-to its own rates, and raises ``Unscorable`` with a reason code for a clip that it cannot read.
+to its own rates, takes its inputs to the device that it is on itself, and raises ``Unscorable`` with a reason
+code for a clip that it cannot read.
 """
 
 from collections.abc import Sequence

@@ -7,12 +7,15 @@ from torchaudio.functional import resample
 from idlora_pl.metrics.clip_mean import ClipScore, Curve, scored
 from idlora_pl.metrics.embedders import ActiveSpeakerDetector, FaceTracker
 from idlora_pl.metrics.lip_distances import STEPS_PER_SECOND, tracked_crops
-from idlora_pl.metrics.scorable import check_embedding, check_frames, check_waveform
+from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_frames, check_waveform
 from idlora_pl.metrics.talking_clip import TalkingClipMean
 
 HEARD_DB = 30.0
 """A frame is heard when its level is at most this far below that of the loudest."""
 LEVEL_HZ = 16_000
+MIN_FRAMES = 19
+"""Frames of 0.04 s that LR-ASD's convolutions see around one: three blocks of two over time, of 5 and 3 frames. In a
+shorter clip no frame is judged without the zeros beyond both ends."""
 
 
 class LipCoherence(TalkingClipMean):
@@ -24,6 +27,7 @@ class LipCoherence(TalkingClipMean):
     Args:
         detector: The network.
         tracker: Finds the face that is cut out for it.
+        min_frames: Clips with fewer frames of 0.04 s, of picture or of sound, are ``too_short``.
         name: Column name.
         kwargs: Passed to ``torchmetrics.Metric``.
     """
@@ -35,12 +39,14 @@ class LipCoherence(TalkingClipMean):
         detector: ActiveSpeakerDetector,
         tracker: FaceTracker,
         *,
+        min_frames: int = MIN_FRAMES,
         name: str = "lip_coherence_lrasd",
         **kwargs: bool,
     ) -> None:
         super().__init__((name,), **kwargs)
         self.detector = detector
         self.tracker = tracker
+        self.min_frames = min_frames
 
     def score(self, waveform: Tensor, frames: Tensor, *, sample_rate_hz: int, frame_rate_fps: float) -> ClipScore:
         """Score one clip: waveform (S,) in [-1, 1] and frames uint8 (F, 3, H, W)."""
@@ -48,9 +54,12 @@ class LipCoherence(TalkingClipMean):
         def coherence() -> ClipScore:
             voice = check_waveform(waveform, sample_rate_hz)
             pixels = check_frames(frames, frame_rate_fps)
+            shortest_s = min(len(pixels) / frame_rate_fps, len(voice) / sample_rate_hz)
+            if shortest_s * STEPS_PER_SECOND < self.min_frames - 1e-6:
+                raise Unscorable("too_short")
             crops, notes = tracked_crops(self.tracker, pixels, frame_rate_fps)
             odds = check_embedding(self.detector.log_odds(voice, sample_rate_hz, crops)).cpu()
-            heard = heard_frames(voice, sample_rate_hz, len(odds))
+            heard = heard_frames(voice.cpu(), sample_rate_hz, len(odds))
             curve = Curve(0.0, 1 / STEPS_PER_SECOND, tuple(round(x, 3) for x in odds.tolist()))
             notes = notes | {"frames_heard": f"{heard.float().mean().item():.2f}"}
             name = self.names[0]

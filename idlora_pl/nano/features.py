@@ -3,6 +3,8 @@
 Letters: B clips, S samples, T steps of 10 ms, C channels, F frames.
 """
 
+import copy
+
 import torch
 import torch.nn.functional as F
 import torchaudio
@@ -22,14 +24,16 @@ class LogMel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mel = log_mel_transform()
+        # of its own: the other is the codec's, which stays where it is when this one moves
+        self.mel = copy.deepcopy(log_mel_transform())
 
     def forward(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
-        """Map waveforms (B, S) in [-1, 1] to (B, 64, T), zero-mean per clip, so that the gain cancels.
+        """Map waveforms (B, S) in [-1, 1] on any device to (B, 64, T), zero-mean per clip, so that the gain cancels.
 
         Raises:
             Unscorable: ``too_short`` for less than 0.1 s.
         """
+        waveform = waveform.to(self.mel.mel_scale.fb.device)
         waveform = torchaudio.functional.resample(waveform.float(), sample_rate_hz, SAMPLE_RATE_HZ)
         if waveform.shape[-1] < 0.1 * SAMPLE_RATE_HZ:
             raise Unscorable("too_short")

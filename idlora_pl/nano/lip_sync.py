@@ -71,5 +71,5 @@ class NanoLipSync(nn.Module):
         mouths = mouths_25fps(frames, frame_rate_fps)
         if min(len(mouths), mel.shape[-1] // MEL_STEPS_PER_FRAME) <= 2 * EDGE_FRAMES:
             raise Unscorable("too_short")
-        audio, video = self(mel, mouths[None])
+        audio, video = self(mel, mouths[None].to(mel.device))
         return audio[0], video[0]

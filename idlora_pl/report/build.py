@@ -4,9 +4,11 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from idlora_pl.report.agreement import refuse_unlike_rows, unlike_versions, unnamed_scorers
+from idlora_pl.report.agreement import refuse_unlike_rows
 from idlora_pl.report.cells import Cell, Comparison, Penalised, Reproduction
-from idlora_pl.report.reasons import is_failure
+from idlora_pl.report.mixed import mixed_versions
+from idlora_pl.report.remarks import has_failed, remarks
+from idlora_pl.report.row import N_ITEMS
 from idlora_pl.report.scores import ScoreRow, metric_names
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 from idlora_pl.stats import Interval, PairedDifference, clustered_interval, paired_difference
@@ -51,13 +53,15 @@ def build_table(
         for column in chosen
     ]
     table = Table(chosen, listed, tuple(cells), tuple(comparisons), seconds=dict(seconds or {}), caption=caption)
-    remarks = [*unlike_versions(by_row, metrics), *unnamed_scorers(by_row, metrics)]
-    return replace(
-        table,
-        penalised=tuple(_penalised(table, by_row)),
-        reproductions=tuple(_reproductions(table)),
-        remarks=(*_unmeasured(table, scores), *_unpunished(table, by_row), *remarks),
-    )
+    return _completed(table, by_row)
+
+
+def _completed(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Table:
+    """Add what is said beside the numbers of a table."""
+    mixed = mixed_versions([score for scores in by_row.values() for score in scores])
+    penalised, reproductions = tuple(_penalised(table, by_row)), tuple(_reproductions(table))
+    said = tuple(remarks(table.columns, by_row))
+    return replace(table, penalised=penalised, reproductions=reproductions, mixed=mixed, remarks=said)
 
 
 def _check_names(
@@ -89,28 +93,12 @@ def _cell(row: Row, column: Column, scores: Sequence[ScoreRow]) -> Cell:
     )
 
 
-def _unmeasured(table: Table, scores: Sequence[ScoreRow]) -> Iterator[str]:
-    """Say which columns no row of ours holds, where there are such rows."""
-    held = set(metric_names([score for score in scores if score.row in {row.label for row in table.rows}]))
-    for column in table.columns:
-        if held and column.metric not in held:
-            yield f"{column.title}: no row holds {column.metric}; `idlora score` with its scorer makes it."
-
-
-def _unpunished(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[str]:
-    """Say where failures are left out because a column has no worst value."""
-    for column in table.columns:
-        failed = {label: sum(_has_failed(s, column.metric) for s in scores) for label, scores in by_row.items()}
-        if column.worst is None and (counted := [f"{label} {n}" for label, n in failed.items() if n]):
-            yield f"{column.title}: no worst value, so failures are left out of every mean ({', '.join(counted)})."
-
-
 def _penalised(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[Penalised]:
     """Give the means that count failures, where there are failures and the column has a worst value."""
     for column in table.columns:
         for row in table.rows:
             scores = by_row[row.label]
-            n_failed = sum(_has_failed(score, column.metric) for score in scores)
+            n_failed = sum(has_failed(score, column.metric) for score in scores)
             if column.worst is not None and n_failed:
                 interval = _interval(row, column, scores, missing=column.worst)
                 yield Penalised(row.label, column.metric, interval, n_failed)
@@ -147,7 +135,7 @@ def clip_values(
     values: dict[str, list[float]] = {score.key: [] for score in scores}
     for score in scores:
         value = score.scores.get(metric)
-        if value is None and _has_failed(score, metric):
+        if value is None and has_failed(score, metric):
             value = failed
         if value is not None:
             values[score.key].append(abs(value) if unsigned else value)
@@ -159,11 +147,9 @@ def _interval(row: Row, column: Column, scores: Sequence[ScoreRow], missing: flo
         return Interval(row.quoted.get(column.metric), None, None, 0, 0)
     speakers = {score.key: score.speaker for score in scores}
     values = clip_values(scores, column.metric, missing, unsigned=column.is_unsigned)
-    return clustered_interval(list(values.values()), [speakers[key] for key in values])
-
-
-def _has_failed(score: ScoreRow, metric: str) -> bool:
-    return score.scores.get(metric) is None and metric in score.reasons and is_failure(score.reasons[metric])
+    found = clustered_interval(list(values.values()), [speakers[key] for key in values])
+    noted = [int(score.notes[N_ITEMS]) for score in scores if score.notes.get(N_ITEMS, "").isdecimal()]
+    return replace(found, n_total=max([found.n_total, *noted]))
 
 
 def _n_left_out(scores: Sequence[ScoreRow], metric: str) -> int:

@@ -107,7 +107,7 @@ def penalty_lines(table: Table) -> list[str]:
 
 
 def doubts(table: Table) -> list[str]:
-    """Return what a reader must know before trusting a number: few speakers, missing seeds, unproved scorers."""
+    """Return what a reader must know before trusting a number: few speakers, missing seeds, unproved scorers, mixes."""
     said = [
         f"{cell.row}, {cell.metric}: {cell.n_left_out} generations have no value, their clips have one with other seeds"
         for cell in table.cells
@@ -119,14 +119,14 @@ def doubts(table: Table) -> list[str]:
             f"{UNVERIFIED.capitalize()}: the anchor of the scorer had not passed on the machine that scored; "
             "`idlora doctor` says why, and `idlora score --again all` scores anew."
         )
-    return said
+    return [*said, *table.mixed]
 
 
 def notes(table: Table) -> list[str]:
     """Return the sentences under a table: what the numbers are, missing rows, sources of quoted rows."""
     said = list(table.findings)
     said += [
-        "Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. "
+        "Mean [95 % interval, bootstrap over speakers]; n is clips scored / items of the row. "
         "Paired: a - b on the same clips, p from sign flips over speakers."
     ]
     said += penalty_lines(table)

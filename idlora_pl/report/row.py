@@ -16,6 +16,9 @@ from idlora_pl.curve import Curve
 PATHS = ("clip", "reference", "target", "first_frame")
 """Notes that are paths, relative to the file that the row stands in."""
 
+N_ITEMS = "manifest_items"
+"""Note of how many items the manifest has, scored or not."""
+
 _NAMED = ("key", "row", "speaker", "seed", "reasons")
 
 

@@ -1,14 +1,11 @@
 """``scores.jsonl``: one line per clip, row and scorer, appended whole or not at all. Every table is made from it."""
 
-import fcntl
-import os
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from idlora_pl.report.row import PATHS, ScorerFacts, ScoreRow
+from idlora_pl.report.scores_file import append_scores, drop_scores, lines_of, parsed, replace_scores
 
 __all__ = [
     "PATHS",
@@ -20,59 +17,12 @@ __all__ = [
     "metric_names",
     "read_scores",
     "refuse_mixed_weights",
+    "replace_scores",
     "row_names",
 ]
 
 Name = tuple[str, str, int | None]
 _SAME_FILE = ("clip_sha256", "item_sha256")
-_TAIL_BYTES = 1 << 16
-
-
-def append_scores(path: Path, rows: Iterable[ScoreRow]) -> None:
-    """Append rows to ``scores.jsonl``; safe against a crash and against other processes that append.
-
-    The lines go out in one write under a lock. A half line that a killed writer has left is cut off first.
-    """
-    text = "".join(line + "\n" for row in rows for line in row.to_lines())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        _cut_half_line(file)
-        file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _cut_half_line(file: IO[bytes]) -> None:
-    """Cut off what stands behind the last line end."""
-    end = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - _TAIL_BYTES)
-        file.seek(start)
-        whole = file.read(end - start).rfind(b"\n") + 1
-        if whole or not start:
-            file.truncate(start + whole)
-            break
-        end = start
-    file.seek(0, os.SEEK_END)
-
-
-def drop_scores(path: Path, drop: Callable[[ScoreRow], bool]) -> int:
-    """Remove the lines for which `drop` (given the row of the one line) says so; return how many they were.
-
-    The file is written beside itself and then replaced; no other process may append meanwhile.
-    """
-    kept, dropped = [], 0
-    for number, line in enumerate(_lines(path), start=1):
-        if drop(_parsed(path, number, line)):
-            dropped += 1
-        else:
-            kept.append(line + "\n")
-    if dropped:
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text("".join(kept))
-        os.replace(partial, path)
-    return dropped
 
 
 def read_scores(path: Path) -> list[ScoreRow]:
@@ -88,8 +38,8 @@ def read_scores(path: Path) -> list[ScoreRow]:
         raise ValueError(f"{path} does not exist; `idlora test` and `idlora score` write it")
     merged: dict[Name, ScoreRow] = {}
     seen: dict[tuple[Name, str], int] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        row = _parsed(path, number, line)
+    for number, line in enumerate(lines_of(path), start=1):
+        row = parsed(path, number, line)
         name = (row.row, row.key, row.seed)
         for score in row.scores or [""]:
             first = seen.setdefault((name, score), number)
@@ -97,7 +47,7 @@ def read_scores(path: Path) -> list[ScoreRow]:
                 what = f"{score} of clip" if score else "clip"
                 raise ValueError(
                     f"{path}: {what} '{row.key}' of row '{row.row}', seed {row.seed}, stands in lines {first} and "
-                    f"{number}; delete one"
+                    f"{number}; delete one, or score the row anew with `idlora score --again all`"
                 )
         merged[name] = _joined(merged[name], row, f"{path}, line {number}") if name in merged else row
     if not merged:
@@ -105,23 +55,6 @@ def read_scores(path: Path) -> list[ScoreRow]:
     rows = list(merged.values())
     refuse_mixed_weights(rows, str(path))
     return rows
-
-
-def _lines(path: Path) -> list[str]:
-    """Return the whole lines of a file that others may be writing to."""
-    with open(path, encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        lines = file.read().split("\n")
-    if lines.pop():
-        warnings.warn(f"{path}: the last line is cut off and left out; score that clip again", stacklevel=3)
-    return lines
-
-
-def _parsed(path: Path, number: int, line: str) -> ScoreRow:
-    try:
-        return ScoreRow.from_line(line)
-    except ValueError as error:
-        raise ValueError(f"{path}, line {number}: {error}") from error
 
 
 def _joined(row: ScoreRow, more: ScoreRow, where: str) -> ScoreRow:

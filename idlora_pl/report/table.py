@@ -100,6 +100,7 @@ class Table:
         caption: One line above the table.
         findings: Sentences under the table, see `findings.py`.
         remarks: Sentences about what the rows differ in or lack.
+        mixed: Sentences about rows that were scored with several versions, see `mixed.py`.
     """
 
     columns: tuple[Column, ...]
@@ -112,6 +113,7 @@ class Table:
     caption: str = ""
     findings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
 
     def cell(self, row: str, metric: str) -> Interval:
         """Return the number of one row and metric."""
@@ -132,6 +134,7 @@ class Table:
         """Return the content of ``table.json``: ``rows``, ``paired``, ``seconds``, and the other parts if any."""
         more: JSONTable = {"findings": list(self.findings)} if self.findings else {}
         more |= {"remarks": list(self.remarks)} if self.remarks else {}
+        more |= {"mixed": list(self.mixed)} if self.mixed else {}
         if self.penalised:
             more["penalised"] = [
                 {"row": one.row, "metric": one.metric, **asdict(one.interval), "n_failed": one.n_failed}

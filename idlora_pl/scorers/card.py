@@ -13,7 +13,14 @@ from typing import Literal
 
 from idlora_pl.metrics.clip_mean import ClipMean
 from idlora_pl.scorers.hashing import sha256_of
-from idlora_pl.scorers.weights import MissingLibrary, MissingWeights, Unavailable, WeightFile, WrongWeights
+from idlora_pl.scorers.weights import (
+    MissingLibrary,
+    MissingWeights,
+    Unavailable,
+    UnusableInput,
+    WeightFile,
+    WrongWeights,
+)
 
 __all__ = [
     "Anchor",
@@ -23,6 +30,7 @@ __all__ = [
     "MissingWeights",
     "Score",
     "Unavailable",
+    "UnusableInput",
     "WeightFile",
     "WrongWeights",
 ]
@@ -39,7 +47,8 @@ class Anchor:
         what: Input, value and source in one sentence.
         expected: Value by name.
         tolerance: Allowed difference by name.
-        measure: Measures the same names with the scorer, given the folder of inputs.
+        measure: Measures the same names with the scorer, given the folder of inputs; raises `UnusableInput` where
+            one is not what it should be.
         inputs: Files or folders that must be there, relative to the folder of inputs.
         get: How to get the inputs.
         quick: Whether `measure` takes less than about ten seconds on one core; `idlora doctor` then needs no
@@ -128,8 +137,12 @@ class Card:
         return metric
 
     def digest(self, weights: Path) -> str:
-        """Return one hash for all files of the scorer: that of the file, or of the list of hashes."""
+        """Return one hash for all files of the scorer: that of the file, or of the list of hashes.
+
+        The settings of snapshots count among the files, since they decide what a network sees.
+        """
         found = [file.digest(weights) for file in self.weights] + [sha256_of(path) for path in self.shipped]
+        found += [line for file in self.weights for line in file.settings(weights)]
         if len(found) == 1:
             return found[0]
         return sha256(" ".join(found).encode()).hexdigest() if found else "none"

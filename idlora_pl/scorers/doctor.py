@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from idlora_pl.scorers.card import Anchor, Card, MissingLibrary, MissingWeights, WrongWeights
+from idlora_pl.scorers.card import Anchor, Card, MissingLibrary, MissingWeights, UnusableInput, WrongWeights
 from idlora_pl.scorers.proof import missing_inputs, prove
 from idlora_pl.scorers.verified import VerifiedFile
 
 Weights = Literal["ok", "missing", "other hash", "shipped"]
-State = Literal["passed", "failed", "not run", "none"]
+State = Literal["passed", "failed", "error", "not run", "none"]
 
 CHECK = "idlora doctor --check"
-"""What measures an anchor that is not quick."""
+"""What measures an anchor that is not quick, or anew."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Finding:
         card: The scorer.
         weights: Whether its files are there and are the published ones.
         library: The package that is missing; "" when none is.
-        anchor: Whether its anchor has passed on this machine; "none" when nothing is published to compare with.
+        anchor: Whether its anchor has passed on this machine; "error" when the scorer cannot be loaded or ended in an
+            error there, "none" when nothing is published to compare with.
         found: What the anchor gave, by name.
         message: Why an anchor failed without a value, or was not run.
         fixes: Commands that get what is missing.
@@ -65,7 +66,7 @@ def examine(
         cards: The scorers.
         weights: Folder of weights.
         inputs: Folder of anchor inputs; None where there is none.
-        proofs: Where outcomes are kept.
+        proofs: Where outcomes are kept, and the device that they are of.
         run: "all" measures every anchor anew, "quick" those that are quick and were not measured yet.
     """
     return [_finding(card, weights, inputs, proofs, run) for card in cards]
@@ -84,11 +85,19 @@ def _finding(card: Card, weights: Path, inputs: Path | None, proofs: VerifiedFil
     proof = proofs.proof(card, digest)
     absent = missing_inputs(anchor, inputs)
     if not absent and (run == "all" or (run == "quick" and anchor.quick and proof is None)):
-        proof = prove(anchor, card.load(weights), inputs or Path())
+        try:
+            proof = prove(anchor, card.load(weights).to(proofs.device), inputs or Path())
+        except UnusableInput as error:
+            why = f"an input cannot be used: {error}"
+            return Finding(card, state, library, "not run", {}, why, (_inputs_command(anchor, inputs), CHECK))
+        except Exception as error:  # one scorer that fails must not hide the others
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            return Finding(card, state, library, "error", {}, why, (CHECK,))
         proofs.record(card, digest, proof)
     if proof is not None:
         verdict: State = "passed" if proof.passed else "failed"
-        return Finding(card, state, library, verdict, dict(proof.found), proof.message, ())
+        again = () if proof.passed else (CHECK,)
+        return Finding(card, state, library, verdict, dict(proof.found), proof.message, again)
     why, needed = _waiting(anchor, absent, inputs)
     return Finding(card, state, library, "not run", {}, why, needed)
 

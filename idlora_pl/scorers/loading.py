@@ -1,5 +1,6 @@
 """Scorers by name, ready to score: built from their weights, with what a row has to say about them."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from idlora_pl.scorers.card import Card, Unavailable
 from idlora_pl.scorers.nano import CARDS as NANO
 from idlora_pl.scorers.proof import missing_inputs, prove
 from idlora_pl.scorers.registry import CARDS, card_named
-from idlora_pl.scorers.verified import VerifiedFile
+from idlora_pl.scorers.verified import VERIFIED, VerifiedFile
 
 WEIGHTS = Path("~/.cache/idlora/scorers").expanduser()
 """Default folder of weights."""
@@ -87,14 +88,18 @@ def load_scorers(
     verified: Path | str | None = None,
     *,
     inputs: Path | None = None,
+    device: str = "cpu",
 ) -> tuple[Scorer, ...]:
     """Build scorers by name; those whose anchor is quick and has its inputs prove themselves if they have not yet.
+
+    A scorer that will score on another device than the CPU counts as verified when its anchor has passed there.
 
     Args:
         names: As in `names_of`.
         weights: Folder of weights.
         verified: File of proofs; None takes the one of the user.
         inputs: Folder of anchor inputs.
+        device: Where they will score.
 
     Raises:
         Unavailable: Weights or a library of any of them are missing; the message has the command for each.
@@ -107,7 +112,7 @@ def load_scorers(
     for name in {name for name, _ in given}:
         if len(makers := [maker for score, maker in given if score == name]) > 1:
             raise ValueError(f"scorers {' and '.join(makers)} both give {name}; choose one of them")
-    proofs = VerifiedFile() if verified is None else VerifiedFile(Path(verified).expanduser())
+    proofs = VerifiedFile(VERIFIED if verified is None else Path(verified).expanduser(), device=device)
     return tuple(_loaded(card, folder, proofs, inputs) for card in cards)
 
 
@@ -128,9 +133,11 @@ def _loaded(card: Card, weights: Path, proofs: VerifiedFile, inputs: Path | None
     metric = card.load(weights)
     digest = card.digest(weights)
     anchor = card.anchor
-    unproved = anchor is not None and anchor.quick and proofs.proof(card, digest) is None
-    if anchor is not None and unproved and not missing_inputs(anchor, inputs):
-        proofs.record(card, digest, prove(anchor, metric, inputs or weights))
+    unproved = proofs.proof(card, digest) is None
+    if anchor is not None and anchor.quick and unproved and not missing_inputs(anchor, inputs):
+        # what cannot be measured stays unverified, and `idlora doctor` says why
+        with contextlib.suppress(Exception):
+            proofs.record(card, digest, prove(anchor, metric.to(proofs.device), inputs or weights))
     versions = {"torch": torch.__version__} | card.versions()
     facts = ScorerFacts(tuple(s.name for s in card.scores), digest, proofs.passed(card, digest), versions)
     return Scorer(card.name, metric, facts, card.needs_target)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from idlora_pl.media import MediaError
 from idlora_pl.metrics.clip_mean import ClipMean
-from idlora_pl.scorers.card import Anchor
+from idlora_pl.scorers.card import Anchor, UnusableInput
 from idlora_pl.scorers.verified import Proof
 
 
@@ -17,12 +17,15 @@ def missing_inputs(anchor: Anchor, inputs: Path | None) -> list[str]:
 def prove(anchor: Anchor, metric: ClipMean, inputs: Path) -> Proof:
     """Measure an anchor whose inputs are there.
 
-    An input that cannot be read, or a value that is missing, fails it; the message says so.
+    A value that is missing fails it; the message says so. Errors of the scorer itself come through.
+
+    Raises:
+        UnusableInput: An input cannot be read or is not what it should be, so nothing is proved.
     """
     try:
         found = anchor.measure(metric, inputs)
     except (MediaError, OSError) as error:
-        return Proof(False, {}, f"an input cannot be used: {error}")
+        raise UnusableInput(str(error)) from error
     if missing := sorted(anchor.expected.keys() - found.keys()):
         return Proof(False, found, f"it gave no value for {', '.join(missing)}")
     return Proof(all(_within(anchor, name, found[name]) for name in anchor.expected), found)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +16,7 @@ from idlora_pl.scorers.loading import WEIGHTS, names_of
 from idlora_pl.scorers.registry import CARDS, card_named
 from idlora_pl.scorers.verified import VERIFIED, VerifiedFile
 
-_COLOURS = {"passed": "green", "failed": "red", "not run": "yellow", "none": "dim"}
+_COLOURS = {"passed": "green", "failed": "red", "error": "red", "not run": "yellow", "none": "dim"}
 
 
 def doctor(arguments: list[str]) -> None:
@@ -26,7 +27,9 @@ def doctor(arguments: list[str]) -> None:
     parser.add_argument("--scorers", help="names between commas, nano, paper or available; by default all")
     parser.add_argument("--check", action="store_true", help="measure every anchor anew, also those that take a while")
     parser.add_argument("--verified", type=Path, default=VERIFIED, help=f"file of proofs ({VERIFIED})")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...: where anchors are measured; a proof is of one")
     options = parser.parse_args(arguments)
+    device = _device(options.device)
     for name in ("weights", "inputs"):
         given = getattr(options, name)
         if given is not None and f"--{name}" in " ".join(arguments) and not given.is_dir():
@@ -38,7 +41,7 @@ def doctor(arguments: list[str]) -> None:
             [card_named(name) for name in names],
             options.weights,
             options.inputs,
-            VerifiedFile(options.verified),
+            VerifiedFile(options.verified, device=device),
             run="all" if options.check else "quick",
         )
     console.print(_table(found))
@@ -46,6 +49,20 @@ def doctor(arguments: list[str]) -> None:
         console.print(line, markup=False, highlight=False)
     if failed := [one.card.name for one in found if one.anchor == "failed"]:
         sys.exit(f"idlora: the anchors of {', '.join(failed)} failed; do not use their numbers")
+    if broken := [one.card.name for one in found if one.anchor == "error"]:
+        sys.exit(f"idlora: {', '.join(broken)} ended in an error; what it was stands above")
+
+
+def _device(name: str) -> str:
+    """Return the kind of a device that is here.
+
+    Raises:
+        ValueError: There is none.
+    """
+    try:
+        return torch.empty(0, device=name).device.type
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"--device {name} is not here ({str(error).splitlines()[0]}); leave it out for cpu") from error
 
 
 def _table(found: Sequence[Finding]) -> Table:

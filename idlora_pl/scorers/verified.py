@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import torch
 import idlora_pl
 from idlora_pl.scorers.card import Anchor, Card
 
+PACKAGE = Path(idlora_pl.__file__).parent
+_CODE = ("scorers", "metrics", "media")
+"""Where the code of scorers is; instruments that ship with the package are of the nano world."""
 VERIFIED = Path("~/.cache/idlora/verified.json").expanduser()
 
 
@@ -33,26 +37,37 @@ class Proof:
     message: str = ""
 
 
-def machine() -> str:
-    """Return what a proof is valid on: system, processor, Python, torch and its accelerator."""
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+def machine(device: str = "cpu") -> str:
+    """Return what a proof is valid on: system, processor, Python, torch and the device that computed."""
+    accelerator = torch.cuda.get_device_name() if device == "cuda" else device
     python = ".".join(platform.python_version_tuple()[:2])
     return f"{platform.system()} {platform.machine()} python {python} torch {torch.__version__} {accelerator}"
 
 
+@cache
+def sources_digest(package: Path, parts: tuple[str, ...]) -> str:
+    """Return a name for the code in parts of the package, which changes when any line of it does."""
+    found = sha256()
+    for path in sorted(path for part in parts for path in (package / part).rglob("*.py")):
+        found.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
 class VerifiedFile:
-    """Outcomes of anchors by scorer, weights, versions, anchor and machine; a change of any of them starts anew.
+    """Outcomes of anchors; a change of scorer, weights, versions, our code, anchor, machine or device starts anew.
 
     Args:
         path: JSON file; need not exist.
+        device: Kind of device that outcomes are of, such as "cpu" or "cuda": networks compute otherwise on another.
+        package: Folder of the code.
     """
 
-    def __init__(self, path: Path = VERIFIED) -> None:
-        self.path = path
+    def __init__(self, path: Path = VERIFIED, *, device: str = "cpu", package: Path = PACKAGE) -> None:
+        self.path, self.device, self.package = path, torch.device(device).type, package
 
     def proof(self, card: Card, weights: str) -> Proof | None:
         """Return the last outcome of a scorer's anchor with these weights on this machine; None when not run."""
-        found = self._read().get(_identity(card, weights))
+        found = self._read().get(self._identity(card, weights))
         if not isinstance(found, dict) or not isinstance(found.get("found"), dict):
             return None
         return Proof(found.get("passed") is True, found["found"], str(found.get("message", "")))
@@ -65,8 +80,9 @@ class VerifiedFile:
     def record(self, card: Card, weights: str, proof: Proof) -> None:
         """Write an outcome over the earlier one."""
         line = {"passed": proof.passed, "found": dict(proof.found), "message": proof.message}
-        about = {"scorer": card.name, "weights": weights, "machine": machine(), "at": time.strftime("%Y-%m-%d %H:%M")}
-        content = self._read() | {_identity(card, weights): about | line}
+        about = {"scorer": card.name, "weights": weights, "machine": machine(self.device)}
+        about["at"] = time.strftime("%Y-%m-%d %H:%M")
+        content = self._read() | {self._identity(card, weights): about | line}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         partial.write_text(json.dumps(content, indent=1) + "\n")
@@ -81,11 +97,11 @@ class VerifiedFile:
             raise ValueError(f"{self.path} is not JSON ({error}); remove it and run `idlora doctor` again") from error
         return found if isinstance(found, dict) else {}
 
-
-def _identity(card: Card, weights: str) -> str:
-    versions = {"idlora_pl": idlora_pl.__version__} | card.versions()
-    parts = [card.name, weights, machine(), json.dumps(versions, sort_keys=True), anchor_digest(card.anchor)]
-    return f"{card.name} {sha256(' | '.join(parts).encode()).hexdigest()[:24]}"
+    def _identity(self, card: Card, weights: str) -> str:
+        versions = json.dumps({"idlora_pl": idlora_pl.__version__} | card.versions(), sort_keys=True)
+        code = sources_digest(self.package, (*_CODE, "nano") if card.shipped else _CODE)
+        parts = [card.name, weights, machine(self.device), versions, code, anchor_digest(card.anchor)]
+        return f"{card.name} {sha256(' | '.join(parts).encode()).hexdigest()[:24]}"
 
 
 def anchor_digest(anchor: Anchor | None) -> str:

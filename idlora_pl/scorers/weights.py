@@ -26,6 +26,14 @@ class WrongWeights(Unavailable):
     """A weights file is not the published one; the message shows both hashes."""
 
 
+class UnusableInput(ValueError):
+    """A file that an anchor is measured on is not what it should be; it proves nothing, neither way."""
+
+
+SETTINGS = ("*.json", "merges.txt", "vocab.txt")
+"""Small files of a snapshot that say how its weights are used."""
+
+
 @dataclass(frozen=True)
 class WeightFile:
     """One file, or one folder of a snapshot, that a scorer loads.
@@ -60,6 +68,14 @@ class WeightFile:
     def command(self, weights: Path) -> str:
         """Return the command that gets the file into a folder of weights."""
         return self.get.replace("WEIGHTS", str(weights))
+
+    def settings(self, weights: Path) -> list[str]:
+        """Return name and SHA-256 of the files of settings beside the weights of a snapshot; a file has none."""
+        if not self.hashed:
+            return []
+        folder = self.locate(weights)
+        found = {path for pattern in SETTINGS for path in folder.glob(pattern) if path.is_file()}
+        return [f"{path.name} {sha256_of(path)}" for path in sorted(found)]
 
     def digest(self, weights: Path) -> str:
         """Return the SHA-256 of the file that is there.

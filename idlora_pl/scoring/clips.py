@@ -103,7 +103,7 @@ def _of_method(entries: Sequence[Entry], method: str) -> dict[str, ClipSource]:
 def _targets(entries: Sequence[Entry]) -> dict[str, ClipSource]:
     bare = next((entry for entry in entries if entry["target_path"] is None), None)
     if bare is not None:
-        raise ValueError(f"entry '{bare['output_name']}' has no target_path; give --clips FOLDER")
+        raise ValueError(f"item '{bare['output_name']}' has no target; give --clips FOLDER")
     return {entry["output_name"]: ClipSource(Path(entry["target_path"])) for entry in entries}
 
 

@@ -43,13 +43,13 @@ def wanted_of(entry: Entry, *, with_target: bool = True) -> Wanted:
     if (path := entry["compare_path"] or entry["reference_path"]) is not None:
         try:
             voice, rate = read_audio(path)
-        except MediaError:
+        except (MediaError, MemoryError):
             faults["no_reference"] = "reference_unreadable"
     target: Clip | None = None
     if with_target and entry["target_path"] is not None:
         try:
             target = read_recording(entry["target_path"])
-        except MediaError:
+        except (MediaError, MemoryError):
             faults["no_target"] = "target_unreadable"
     expected = Expected(
         voice,

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from idlora_pl.locks import locked
 from idlora_pl.report.row import ScoreRow
 from idlora_pl.report.scores import drop_scores, read_scores
+from idlora_pl.report.scores_file import read_lines
 from idlora_pl.scorers.loading import Scorer
-from idlora_pl.scoring.clips import ClipSource, short_hash
-from idlora_pl.scoring.expected import Entry, item_digest
+from idlora_pl.scoring.clips import ClipSource
+from idlora_pl.scoring.expected import Entry
+from idlora_pl.scoring.kept import has_other_reason, refuse_changed
+from idlora_pl.scoring.origin import is_of_other_items, refuse_other_items
 from idlora_pl.scoring.rows import FAILED
 
 Again = Literal["failed", "all"]
+Held = tuple[str, int | None, str]
+"""A score of a clip: item, seed and name."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Folder:
         row: Row of the table.
         scores: The scores.jsonl to append to.
         again: Which scores of the row to make anew: those that a scorer failed at, or all of the chosen scorers.
+        origin: What its lines say about the manifest.
     """
 
     entries: Sequence[Entry]
@@ -49,44 +58,76 @@ class Folder:
     row: str
     scores: Path
     again: Again = "failed"
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def beside(self) -> Path:
         """Folder of the scores file."""
         return self.scores.parent
 
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes from scoring the row meanwhile; raises ValueError when one does."""
+        name = sha256(self.row.encode(errors="surrogateescape")).hexdigest()[:8]
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.beside / f".{self.scores.name}.{name}.lock", wait=False))
+            except BlockingIOError as error:
+                raise ValueError(
+                    f"another `idlora score` scores row '{self.row}' of {self.scores} now; wait for it, or give "
+                    "another --row"
+                ) from error
+            yield
+
     def make_room(self, scorers: Sequence[Scorer]) -> int:
-        """Remove the lines that are to be made anew; return how many. Only one process may do it."""
-        if not self.scores.is_file() or not self.scores.stat().st_size:
+        """Remove the lines that are to be made anew; return how many. Only who has claimed the row may do it."""
+        if not self._exists():
             return 0
         names = {name for scorer in scorers for name in scorer.metric.names}
         return drop_scores(self.scores, lambda line: line.row == self.row and self._is_stale(line, names))
 
+    def held(self, names: set[str]) -> set[Held]:
+        """Return which of these scores the row holds and will keep."""
+        return {
+            (line.key, line.seed, name)
+            for line in (read_lines(self.scores) if self._exists() else [])
+            if line.row == self.row and not self._is_stale(line, names)
+            for name in names & line.scores.keys()
+        }
+
+    def _exists(self) -> bool:
+        return self.scores.is_file() and self.scores.stat().st_size > 0
+
     def _is_stale(self, line: ScoreRow, names: set[str]) -> bool:
+        if is_of_other_items(line, self.origin):
+            return self.again == "all"
         if not line.scores.keys() & names:
             return False
         if self.again == "all":
             return True
-        reasons = {line.reasons.get(name) for name in line.scores}
-        source = self.sources.get(line.key)
-        appeared = source is not None and source.path is not None and source.path.is_file()
-        return FAILED in reasons or (reasons == {"file_missing"} and appeared)
+        seeds = {entry["seed"] for entry in self.entries if entry["output_name"] == line.key}
+        if line.seed not in seeds:
+            return False
+        failed = FAILED in {line.reasons.get(name) for name in line.scores}
+        return failed or has_other_reason(line, self.sources[line.key], self.beside)
 
     def left(self, scorers: Sequence[Scorer]) -> list[Work]:
         """Return what is left to score.
 
         Raises:
-            ValueError: A clip, or what it is compared with, is another file than when it was scored, a scorer has
-                other weights by now, or has given only some of its scores.
+            ValueError: A clip, or what it is compared with, is another file than when it was scored, the row holds
+                items of another manifest, a scorer has other weights by now, or has given only some of its scores.
         """
-        known = read_scores(self.scores) if self.scores.is_file() and self.scores.stat().st_size else []
+        known = read_scores(self.scores) if self._exists() else []
         kept = {(row.key, row.seed): row for row in known if row.row == self.row}
+        for row in kept.values():
+            refuse_other_items(row, self.origin, self.scores)
         works = []
         for entry in self.entries:
             name = entry["output_name"]
             found = kept.get((name, entry["seed"]))
             if found is not None:
-                self._refuse_changed(found, entry, self.sources[name])
+                refuse_changed(found, entry, self.sources[name], self.scores)
             waiting = tuple(scorer.name for scorer in scorers if found is None or self._waits(scorer, found))
             if waiting:
                 works.append(Work(entry, self.sources[name], waiting))
@@ -107,17 +148,3 @@ class Folder:
                 "not all; score the row anew with --again all"
             )
         return not all(done)
-
-    def _refuse_changed(self, row: ScoreRow, entry: Entry, source: ClipSource) -> None:
-        """Raise ValueError when a clip that has scores is another file by now, or is compared with other things."""
-        path, noted = source.path, row.notes
-        if "clip_sha256" in noted and path is not None and path.is_file() and short_hash(path) != noted["clip_sha256"]:
-            raise ValueError(
-                f"{path} is not the clip that {self.scores} holds scores of; "
-                f"score row '{self.row}' anew with --again all"
-            )
-        if "item_sha256" in noted and item_digest(entry) != noted["item_sha256"]:
-            raise ValueError(
-                f"item '{row.key}' has another text, reference or target than when {self.scores} was written; "
-                f"score row '{self.row}' anew with --again all"
-            )

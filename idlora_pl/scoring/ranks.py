@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -12,9 +14,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from idlora_pl.data.share import shared_loader
-from idlora_pl.report.scores import append_scores
-from idlora_pl.scoring.plan import Folder, Work
-from idlora_pl.scoring.run import ScorerSet, score_work
+from idlora_pl.report.row import ScoreRow
+from idlora_pl.report.scores import append_scores, read_scores
+from idlora_pl.scorers.registry import card_named
+from idlora_pl.scoring.plan import Folder, Held, Work
+from idlora_pl.scoring.run import Outcome, ScorerSet, outcome, score_work
 
 
 class FolderScoring(L.LightningModule):
@@ -32,7 +36,7 @@ class FolderScoring(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Build the scorers and see what is left; nobody appends before everybody has seen it."""
-        self.scorers = self.chosen.load()
+        self.scorers = self.chosen.load(self.trainer.strategy.root_device.type)
         # as a part of the module, so that Lightning moves them to the device of the rank
         self.metrics = nn.ModuleList([scorer.metric for scorer in self.scorers])
         if self.trainer.is_global_zero:
@@ -55,7 +59,7 @@ class FolderScoring(L.LightningModule):
             append_scores(self.folder.scores, [score_work(self.folder, self.scorers, work)])
 
 
-def score_on_ranks(folder: Folder, chosen: ScorerSet, *, devices: int, accelerator: str = "auto") -> None:
+def score_on_ranks(folder: Folder, chosen: ScorerSet, *, devices: int, accelerator: str = "auto") -> Outcome | None:
     """Score what is left of a row on several devices.
 
     Under torchrun or SLURM the processes that are there are used, otherwise they are started.
@@ -65,6 +69,13 @@ def score_on_ranks(folder: Folder, chosen: ScorerSet, *, devices: int, accelerat
         chosen: The scorers.
         devices: How many.
         accelerator: "cpu", "gpu" or "auto".
+
+    Returns:
+        What it came to, on the first rank; None on the others, which know their own share alone.
+
+    Raises:
+        Unavailable: A scorer lacks weights or a library.
+        ValueError: As in `Folder.left`; or another process scores the row.
     """
     launched = TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
     strategy = "auto" if devices == 1 and not launched else ("ddp" if launched else "ddp_spawn")
@@ -77,4 +88,26 @@ def score_on_ranks(folder: Folder, chosen: ScorerSet, *, devices: int, accelerat
         enable_model_summary=False,
         callbacks=[RichProgressBar()],
     )
-    trainer.predict(FolderScoring(folder, chosen), return_predictions=False)
+    is_first = trainer.is_global_zero
+    names = {score.name for name in chosen.names for score in card_named(name).scores}
+    with folder.claimed() if is_first else nullcontext():
+        before = folder.held(names) if is_first else set()
+        trainer.predict(FolderScoring(folder, chosen), return_predictions=False)
+        if not is_first:
+            return None
+        rows = list(_new_rows(folder, names, before))
+    return outcome(rows, len(folder.entries) - len(rows))
+
+
+def _new_rows(folder: Folder, names: set[str], before: set[Held]) -> Iterator[ScoreRow]:
+    """Read what all ranks have appended: the scores of these names that the row did not hold before."""
+    clips = {(entry["output_name"], entry["seed"]) for entry in folder.entries}
+    for row in read_scores(folder.scores):
+        new = [name for name in row.scores if name in names and (row.key, row.seed, name) not in before]
+        if row.row == folder.row and (row.key, row.seed) in clips and new:
+            yield replace(
+                row,
+                scores={name: row.scores[name] for name in new},
+                reasons={name: row.reasons[name] for name in new if name in row.reasons},
+                scorers={name: facts for name, facts in row.scorers.items() if set(facts.scores) <= set(new)},
+            )

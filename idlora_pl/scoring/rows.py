@@ -17,7 +17,6 @@ from idlora_pl.scoring.expected import Entry, Wanted, item_digest, wanted_of
 FAILED = "scorer_failed"
 """Reason of a scorer that ended in an error: a fault of ours, kept beside the error's text and tried again."""
 
-_ERRORS = (ArithmeticError, AttributeError, LookupError, NameError, OSError, RuntimeError, TypeError, ValueError)
 _NOTED = {"reference": "reference_path", "target": "target_path", "first_frame": "first_frame_path"}
 
 
@@ -72,8 +71,8 @@ def score_source(scorers: Sequence[Scorer], entry: Entry, source: ClipSource, ro
         return unscored(scorers, entry, row, "file_empty", notes)
     try:
         clip = read_recording(path)
-    except MediaError:
-        return unscored(scorers, entry, row, "file_unreadable", notes)
+    except (MediaError, MemoryError) as error:
+        return unscored(scorers, entry, row, "file_unreadable", notes | {"unreadable": _said(error)})
     return score_clip(scorers, entry, clip, row, notes=notes)
 
 
@@ -90,14 +89,22 @@ def notes_of(entry: Entry, beside: Path) -> dict[str, str]:
 
 
 def _scored(scorer: Scorer, clip: Clip, wanted: Wanted) -> ClipScore:
-    """Score with one scorer; its failure is the failure of one score, and is named."""
+    """Score with one scorer; its failure, whatever it is, is the failure of one score, and is named.
+
+    Libraries have errors of their own kinds, and one clip that is too large for the memory is no reason to lose others.
+    """
     try:
         score = scorer.metric.score_clip(clip, wanted.expected)
         missing = {name: score.reason_of(name) for name in scorer.metric.names if name not in score.values}
-    except _ERRORS as error:
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return ClipScore(reason=FAILED, notes={"error": text[:500]})
+    except Exception as error:
+        return ClipScore(reason=FAILED, notes={"error": _said(error)})
     return replace(score, reasons={name: wanted.faults.get(reason, reason) for name, reason in missing.items()})
+
+
+def _said(error: Exception) -> str:
+    """Return kind and text of an error in one line; a `MediaError` says enough without its kind."""
+    text = " ".join(str(error).split())
+    return (text if isinstance(error, MediaError) else f"{type(error).__name__}: {text}")[:500]
 
 
 def _row(entry: Entry, row: str, scores: Sequence[tuple[Scorer, ClipScore]], notes: Mapping[str, str]) -> ScoreRow:

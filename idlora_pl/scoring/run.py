@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context
+from dataclasses import dataclass, replace
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import torch
 from rich.progress import (
@@ -25,6 +26,7 @@ from rich.progress import (
 from idlora_pl.report.row import ScoreRow
 from idlora_pl.report.scores import append_scores
 from idlora_pl.scorers.loading import WEIGHTS, Scorer, load_scorers
+from idlora_pl.scoring.origin import with_versions
 from idlora_pl.scoring.plan import Folder, Work
 from idlora_pl.scoring.rows import FAILED, score_source
 
@@ -45,9 +47,10 @@ class ScorerSet:
     verified: Path | None = None
     inputs: Path | None = None
 
-    def load(self) -> tuple[Scorer, ...]:
-        """Build them."""
-        return load_scorers(self.names, self.weights, self.verified, inputs=self.inputs)
+    def load(self, device: str = "cpu") -> tuple[Scorer, ...]:
+        """Build them, to score on a device."""
+        found = load_scorers(self.names, self.weights, self.verified, inputs=self.inputs, device=device)
+        return with_versions(found)
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,20 @@ def score_folder(folder: Folder, chosen: ScorerSet, *, processes: int = 1) -> Ou
 
     Raises:
         Unavailable: A scorer lacks weights or a library.
-        ValueError: As in `Folder.left`; or a process died.
+        ValueError: As in `Folder.left`; or another process scores the row, or one of these died.
     """
     scorers = chosen.load()
-    folder.make_room(scorers)
-    works = folder.left(scorers)
     rows: list[ScoreRow] = []
-    with _progress() as progress:
-        task = progress.add_task(f"scoring {folder.row}", total=len(works))
-        for row in _in_processes(folder, chosen, works, processes) if processes > 1 else _here(folder, scorers, works):
-            append_scores(folder.scores, [row])
-            rows.append(row)
-            progress.advance(task)
+    with folder.claimed():
+        folder.make_room(scorers)
+        works = folder.left(scorers)
+        made = _in_processes(folder, chosen, works, processes) if processes > 1 else _here(folder, scorers, works)
+        with _progress() as progress:
+            task = progress.add_task(f"scoring {folder.row}", total=len(works))
+            for row in made:
+                append_scores(folder.scores, [row])
+                rows.append(row)
+                progress.advance(task)
     return outcome(rows, len(folder.entries) - len(works))
 
 
@@ -107,7 +112,8 @@ def outcome(rows: Sequence[ScoreRow], n_before: int) -> Outcome:
 def score_work(folder: Folder, scorers: Sequence[Scorer], work: Work) -> ScoreRow:
     """Score one clip with the scorers that it waits for."""
     waiting = [scorer for scorer in scorers if scorer.name in work.scorers]
-    return score_source(waiting, work.entry, work.source, folder.row, folder.beside)
+    source = replace(work.source, notes={**work.source.notes, **folder.origin})
+    return score_source(waiting, work.entry, source, folder.row, folder.beside)
 
 
 def _here(folder: Folder, scorers: Sequence[Scorer], works: Sequence[Work]) -> Iterator[ScoreRow]:
@@ -120,8 +126,16 @@ _SCORERS: tuple[Scorer, ...] = ()
 def _start(chosen: ScorerSet, n_threads: int) -> None:
     """Build the scorers of a process, once."""
     global _SCORERS
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(n_threads)
     _SCORERS = chosen.load()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone; a killed one cannot tell its processes to."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _score(folder: Folder, work: Work) -> ScoreRow:
@@ -130,7 +144,7 @@ def _score(folder: Folder, work: Work) -> ScoreRow:
 
 def _in_processes(folder: Folder, chosen: ScorerSet, works: Sequence[Work], n: int) -> Iterator[ScoreRow]:
     n_threads = max(1, (os.cpu_count() or 1) // n)
-    bare = Folder((), {}, folder.row, folder.scores)
+    bare = Folder((), {}, folder.row, folder.scores, origin=folder.origin)
     pool = ProcessPoolExecutor(n, get_context("spawn"), _start, (chosen, n_threads))
     try:
         futures = [pool.submit(_score, bare, work) for work in works]

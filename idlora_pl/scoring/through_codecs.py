@@ -11,8 +11,8 @@ from rich.progress import track
 
 from idlora_pl.components import ClipCodecs, load_codecs
 from idlora_pl.ltx2.presets import PresetName
-from idlora_pl.media import Clip, MediaError, probe, read_clip, write_clip
-from idlora_pl.scoring.clips import ClipSource
+from idlora_pl.media import Clip, MediaError, probe, read_clip, read_metadata, write_clip
+from idlora_pl.scoring.clips import ClipSource, short_hash
 
 Entry = Mapping[str, Any]
 
@@ -24,7 +24,9 @@ def reconstructed(
     weights: Path | None = None,
     size: tuple[int, int] | None = None,
 ) -> dict[str, ClipSource]:
-    """Encode and decode the target of each entry into `folder`; clips that are there are kept.
+    """Encode and decode the target of each entry into `folder`.
+
+    A clip that is there is kept if it was made of this target with this base and size, which stand in its tags.
 
     Args:
         entries: As `read_prompts` gives them.
@@ -42,15 +44,33 @@ def reconstructed(
     found = {}
     for entry in track(entries, description="targets through the codecs"):
         path = folder / f"{entry['output_name']}.mp4"
-        reason = ""
-        if not path.is_file():
-            reason = _reconstruct(entry, path, codecs, size)
+        tags = _tags(entry, base, size)
+        reason = "" if tags and _is_made_so(path, tags) else _reconstruct(entry, path, codecs, size, tags)
         notes = {"bound": "vae", "bound_base": base}
         found[entry["output_name"]] = ClipSource(None, reason, notes) if reason else ClipSource(path, notes=notes)
     return found
 
 
-def _reconstruct(entry: Entry, path: Path, codecs: ClipCodecs, size: tuple[int, int] | None) -> str:
+def _tags(entry: Entry, base: str, size: tuple[int, int] | None) -> dict[str, str]:
+    """Return what a clip is made of, for its tags; nothing without a target."""
+    if entry["target_path"] is None:
+        return {}
+    shown = "own" if size is None else f"{size[0]}x{size[1]}"
+    made = {"source": "a recording, encoded and decoded", "base": base, "size": shown}
+    return made | {"target_sha256": short_hash(Path(entry["target_path"]))}
+
+
+def _is_made_so(path: Path, tags: Mapping[str, str]) -> bool:
+    """Say whether a clip is there and was made of this; clips of older versions do not say."""
+    try:
+        return path.is_file() and tags.items() <= read_metadata(path).items()
+    except MediaError:
+        return False
+
+
+def _reconstruct(
+    entry: Entry, path: Path, codecs: ClipCodecs, size: tuple[int, int] | None, tags: Mapping[str, str]
+) -> str:
     """Write one clip; return the reason where that is not possible."""
     if entry["target_path"] is None:
         return "no_target"
@@ -66,7 +86,7 @@ def _reconstruct(entry: Entry, path: Path, codecs: ClipCodecs, size: tuple[int, 
         audio = codecs.encode_audio(clip.waveform[None], clip.sample_rate_hz, n_tokens=n_tokens)
         sound = codecs.decode_audio(audio)[0]
     made = Clip(video.cpu(), sound.cpu().float(), clip.frame_rate_fps, codecs.sample_rate_hz)
-    write_clip(made, path, generated=True, metadata={"source": "a recording, encoded and decoded"})
+    write_clip(made, path, generated=True, metadata=tags)
     return ""
 
 

@@ -19,6 +19,7 @@ from idlora_pl.scorers.loading import WEIGHTS, names_of
 from idlora_pl.scorers.verified import VERIFIED
 from idlora_pl.scoring.bounds import Bound, bound_sources
 from idlora_pl.scoring.clips import ClipSource, clip_sources
+from idlora_pl.scoring.origin import origin_of
 from idlora_pl.scoring.plan import Again, Folder
 from idlora_pl.scoring.ranks import score_on_ranks
 from idlora_pl.scoring.run import Outcome, ScorerSet, score_folder
@@ -38,23 +39,25 @@ def score(arguments: list[str]) -> None:
         chosen = ScorerSet(tuple(names), options.weights, options.verified, options.inputs)
         sources = _sources(options, entries)
         entries = _with_notes(options, entries, sources)
-        folder = Folder(entries, sources, options.row, options.scores, options.again)
+        origin = origin_of(entries, options.manifest)
+        folder = Folder(entries, sources, options.row, options.scores, options.again, origin)
+        found: Outcome | None
         if options.devices is not None:
-            score_on_ranks(folder, chosen, devices=options.devices, accelerator=options.accelerator)
-            Console().print(f"{options.row}: {len(entries)} clips have scores of {', '.join(names)}")
-            return
-        found = score_folder(folder, chosen, processes=options.processes)
+            found = score_on_ranks(folder, chosen, devices=options.devices, accelerator=options.accelerator)
+        else:
+            found = score_folder(folder, chosen, processes=options.processes)
     except Unavailable as error:
         print(f"idlora: nothing was scored: {error}", file=sys.stderr)
         sys.exit(2)
-    _report(options.row, found)
+    if found is not None:
+        _report(options.row, found)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="idlora score", description=score.__doc__)
     add, group = parser.add_argument, parser.add_argument_group
     add("manifest", type=Path, help="manifest of a benchmark, or prompt file; see docs/scoring.md")
-    add("--row", required=True, help="row of the table")
+    add("--row", type=_name, required=True, help="row of the table")
     add("--scores", type=Path, required=True, help="scores.jsonl to append to")
     which = group("which clips").add_argument
     which("--clips", type=Path, help="folder of <id>.<any ending>; without it, the real targets")
@@ -76,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     how("--devices", type=_positive, help="score on so many devices with Lightning; for torchrun and SLURM, too")
     how("--accelerator", default="auto", help="cpu, gpu or auto, with --devices")
     return parser
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must be the name of a row of the table; got an empty one")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
+from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.data.share import OwnShare
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.row import ScorerFacts, ScoreRow
-from idlora_pl.report.scores import append_scores
+from idlora_pl.report.scores import replace_scores
 from idlora_pl.scorers.loading import WEIGHTS, Scorer, load_scorers
+from idlora_pl.scoring.origin import origin_of, with_versions
 from idlora_pl.scoring.rows import notes_of, score_clip
 from idlora_pl.training.made import Made, run_folder, write_made
 from idlora_pl.training.module import IDLoRA
@@ -53,37 +56,46 @@ class ScoreClips(Callback):
         self.names, self.weights, self.verified = scorers, weights, verified
         self._scorers: tuple[Scorer, ...] = ()
         self._tested: list[ScoreRow] = []
+        self._origin: dict[str, str] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Build the scorers before anything is trained or generated; one without weights refuses here."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if stage in ("predict", "test") and isinstance(data, PairedClips) and data.prompts is not None:
+            self._origin = origin_of(read_prompts(data.prompts), data.prompts)
         if self._scorers:
             return
         if self.scorer is not None:
             self._scorers = tuple(_given(metric.names[0], metric) for metric in self.scorer.parts)
         else:
             self._scorers = load_scorers(self.names or "", self.weights or WEIGHTS, self.verified)
+        self._scorers = with_versions(self._scorers)
 
     def on_predict_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: object) -> None:
         """Score the clips of one batch of `idlora predict`."""
-        self.append(trainer, outputs, self.row, self.clips)
+        self.append(trainer, outputs, self.row, self.clips, self._origin)
 
     def on_test_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: object) -> None:
         """Score the clips of one batch of `idlora test`."""
-        self._tested += self.append(trainer, outputs["made"], self.row, self.clips)
+        self._tested += self.append(trainer, outputs["made"], self.row, self.clips, self._origin)
 
     def on_test_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Log the means of the test, each with the number of clips behind it."""
         module.log_dict(means(of_all_ranks(self._tested), "test"), sync_dist=True)
         self._tested = []
 
-    def append(self, trainer: L.Trainer, made: Made, row: str, clips: str) -> list[ScoreRow]:
-        """Score clips and append their rows."""
+    def append(self, trainer: L.Trainer, made: Made, row: str, clips: str, origin: Mapping[str, str]) -> list[ScoreRow]:
+        """Score clips and append their rows, which say where their items come from.
+
+        Scores of the same clips from before are replaced: a run that goes on from a checkpoint validates again.
+        """
         path = run_folder(trainer) / self.scores
         rows = []
         for entry, clip in made:
-            notes = notes_of(entry, path.parent) | {"clip": f"{clips}/{entry['output_name']}.mp4"}
+            clip_path = f"{clips}/{entry['output_name']}.mp4"
+            notes = notes_of(entry, path.parent) | {"clip": clip_path, **origin}
             rows.append(score_clip(self._scorers, entry, clip, row, notes=notes))
-        append_scores(path, rows)
+        replace_scores(path, rows)
         return rows
 
 
@@ -96,8 +108,7 @@ class SampleClips(Callback):
     """Generate the same few clips at every validation, write them as mp4, log them, and have them scored.
 
     Each rank generates its share. Scores go through the run's `ScoreClips`, if there is one: rows `step-000200` in
-    its file, and means as `val/speaker_similarity` and so on, with the number of clips behind them as
-    `val/<metric>/n_scored`.
+    its file, and means as `val/speaker_similarity` and so on, with counts as `means` gives them.
 
     Args:
         prompts: Prompt file or manifest; see `idlora_pl.data.prompts`.
@@ -108,12 +119,14 @@ class SampleClips(Callback):
     def __init__(self, prompts: str, n_clips: int = 4, scale: int = 1) -> None:
         self.prompts, self.n_clips, self.scale = prompts, n_clips, scale
         self._entries: list[dict[str, Any]] = []
+        self._origin: dict[str, str] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Read the prompt file before anything is trained."""
         if stage == "fit":
             assert isinstance(pl_module, IDLoRA)
             self._entries = read_prompts(self.prompts, seed=pl_module.sampling.seed)[: self.n_clips]
+            self._origin = origin_of(self._entries, self.prompts)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Generate, write, log and score."""
@@ -132,7 +145,7 @@ class SampleClips(Callback):
             row
             for scorer in callbacks
             if isinstance(scorer, ScoreClips)
-            for row in scorer.append(trainer, made, Path(folder).name, folder)
+            for row in scorer.append(trainer, made, Path(folder).name, folder, self._origin)
         ]
         self._log(trainer, folder, of_all_ranks(rows))
 
@@ -158,11 +171,18 @@ def of_all_ranks(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
 
 
 def means(rows: Sequence[ScoreRow], stage: str) -> dict[str, float]:
-    """Average scores over the clips that have one; `<stage>/<metric>/n_scored` says how many that are."""
+    """Average scores over the clips that have one, and count the others.
+
+    `<stage>/<metric>/n_scored` of `n_total` clips have the score, `n_<reason>` of them have none for this reason.
+    """
     logged: dict[str, float] = {}
     for name in dict.fromkeys(name for row in rows for name in row.scores):
-        values = [value for row in rows if (value := row.scores.get(name)) is not None]
-        logged[f"{stage}/{name}/n_scored"] = float(len(values))
+        found = [row for row in rows if name in row.scores]
+        values = [value for row in found if (value := row.scores[name]) is not None]
+        logged |= {f"{stage}/{name}/n_scored": float(len(values)), f"{stage}/{name}/n_total": float(len(found))}
+        reasons = Counter(row.reasons[name] for row in found if row.scores[name] is None)
+        for reason, count in sorted(reasons.items()):
+            logged[f"{stage}/{name}/n_{reason}"] = float(count)
         if values:
             logged[f"{stage}/{name}"] = sum(values) / len(values)
     return logged

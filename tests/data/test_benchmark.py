@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from idlora_pl.data.disjoint import compare_speakers
+from idlora_pl.data.disjoint import Disjointness, compare_speakers
 from idlora_pl.data.layouts import HARD_PAIRS, LAYOUTS, check_layout, completeness
 from idlora_pl.data.prompts import FORMAT, KNOWN, PromptError, read_prompts
 from idlora_pl.media import read_clip, read_image
@@ -48,7 +48,7 @@ def test_an_item_without_a_whole_prompt_can_be_scored_but_not_generated(tmp_path
     path = written(tmp_path, [ITEM | {"caption": {"speech": "Hello."}}])
     (entry,) = read_prompts(path, use="scoring")
     assert (entry["prompt"], entry["speech"], entry["sounds"]) == (None, "Hello.", None)
-    with pytest.raises(PromptError, match="entry 'a' has no prompt to generate from; give it 'prompt', or a caption"):
+    with pytest.raises(PromptError, match="item 'a' has no prompt to generate from; give it 'prompt', or a caption"):
         read_prompts(path)
 
 
@@ -57,15 +57,28 @@ def test_an_item_without_a_whole_prompt_can_be_scored_but_not_generated(tmp_path
     [
         ({"id": "a/b"}, "has id 'a/b'; clips are named by it: write text without '/'"),
         ({"id": ""}, "has id ''; clips are named by it"),
-        (ITEM | {"refrence": "x"}, "has the unknown key 'refrence'; known are prompt"),
+        (
+            ITEM | {"refrence": "x"},
+            "json, item 0 has the unknown key 'refrence'; known are id, speaker, reference, first_frame",
+        ),
         (ITEM | {"caption": {"speach": "x"}}, "has a caption with the unknown part 'speach'; known are visual"),
         (ITEM | {"caption": "x"}, "has a caption with 'x'; known are visual"),
         (ITEM | {"caption": {"speech": "Bye."}, "prompt": PROMPT}, "prompt and caption differ in speech; keep one"),
-        (ITEM | {"reference": "x.wav"}, "reference_path 'x.wav' does not exist"),
+        (ITEM | {"reference": "x.wav"}, "item 0: reference 'x.wav' does not exist"),
         (ITEM | {"clips": ["x.mp4"]}, "has clips .'x.mp4'.; write"),
         (ITEM | {"language": "German"}, "has language 'German'; write an ISO 639-1 code"),
         (ITEM | {"speaker": {}}, "has speaker {}; write text"),
-        (ITEM | {"output_name": "b"}, "says 'output_name' twice; keep one"),
+        (ITEM | {"speaker": True}, "has speaker True; write text"),
+        (ITEM | {"caption": {"speech": 5}}, "item 0 has speech 5; write text"),
+        (ITEM | {"split": 5}, "item 0 has split 5; write text"),
+        ({"speaker": "s1"}, "manifest.json, item 0 has no id; clips are named by it: write"),
+        ("a", "item 0 has no text under 'id'; write at least"),
+        ({"id": "é" * 200}, "has the id 'é{20}...' of 400 bytes; clips are named by it: write at most 200"),
+        ({"id": "a\0"}, r"has id 'a.x00'; clips are named by it: leave out what cannot be printed"),
+        (ITEM | {"clips": {"m": "c" * 400 + ".mp4"}}, "has the clip of m 'c{20}...' of 400 bytes"),
+        (ITEM | {"reference": "r" * 400}, "reference 'r+' does not exist"),
+        (ITEM | {"reference": "."}, "item 0: reference '.' is a folder .*; name the file in it"),
+        (ITEM | {"output_name": "b"}, "says 'id' twice; keep one"),
     ],
 )
 def test_what_is_wrong_with_an_item_is_named(tmp_path, item, message):
@@ -79,8 +92,34 @@ def test_other_formats_and_keys_are_refused(tmp_path):
     with pytest.raises(PromptError, match="manifest .* has the unknown key 'version'; known are format, name, items"):
         read_prompts(written(tmp_path, [ITEM], version=2))
     both = [{"id": "\u00e9"}, {"id": "e\u0301"}]  # one name to a file system
-    with pytest.raises(PromptError, match="uses output_name .* twice"):
+    with pytest.raises(PromptError, match="manifest .* uses id .* twice; give every item its own"):
         read_prompts(written(tmp_path, both), use="scoring")
+
+
+def test_a_mark_of_the_byte_order_is_read_over_and_depth_is_refused(tmp_path):
+    path = written(tmp_path, [ITEM])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_prompts(path, use="scoring")[0]["speaker"] == "s1"
+    path.write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(PromptError, match=r"manifest.json is nested too deep to be read; write a flat list"):
+        read_prompts(path)
+
+
+def test_an_integer_may_name_a_speaker(tmp_path):
+    assert read_prompts(written(tmp_path, [{"id": "a", "speaker": 7}]), use="scoring")[0]["speaker"] == 7
+
+
+def test_nothing_is_shown_by_an_empty_or_nameless_training_set(tmp_path):
+    path, training = written(tmp_path, [ITEM]), tmp_path / "training.jsonl"
+    training.write_text("")
+    with pytest.raises(ValueError, match=r"the training set .*training.jsonl is empty, so nothing is known"):
+        manifest(["check", str(path), "--training", str(training)])
+    training.write_text('{"spk": "s2"}\n')
+    with pytest.raises(SystemExit, match=r"it is not shown that speakers of .* are strangers to .*; name the speaker"):
+        manifest(["check", str(path), "--training", str(training)])
+    assert not Disjointness(0, 0, ()).is_shown
+    training.write_text('{"speaker": "s2"}\n')
+    manifest(["check", str(path), "--training", str(training)])
 
 
 def test_the_hard_split_is_the_published_one(tmp_path):

@@ -1,5 +1,7 @@
 """Which frames count for lip coherence, and what the mean does with them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -47,15 +49,25 @@ def test_frames_without_sound_are_not_heard_and_a_constant_is_no_sound() -> None
 
 def test_the_mean_is_over_heard_frames() -> None:
     clip = clip_of([0.5, 0.5, 0.0, 0.0, 0.5, 0.5], [100, 110, 10, 20, 120, 130])
-    score = LipCoherence(Brightness(), MiddleOfFrame()).score_clip(clip, Expected())
+    score = LipCoherence(Brightness(), MiddleOfFrame(), min_frames=6).score_clip(clip, Expected())
     assert score.values == {"lip_coherence_lrasd": pytest.approx(11.5)}
     assert score.curves["lip_coherence_lrasd"].values == (10.0, 11.0, 1.0, 2.0, 12.0, 13.0)
     assert score.notes == {"faces": "1", "frames_heard": "0.67"}
 
 
+@pytest.mark.parametrize(("n_frames", "there"), [(1, False), (5, False), (18, False), (19, True), (25, True)])
+def test_a_clip_below_what_the_network_sees_around_a_frame_is_too_short(n_frames: int, there: bool) -> None:
+    metric = LipCoherence(Brightness(), MiddleOfFrame())
+    long, short = clip_of([0.5] * 25, [100] * 25), clip_of([0.5] * n_frames, [100] * n_frames)
+    for clip in (short, replace(long, frames=short.frames), replace(long, waveform=short.waveform)):
+        score = metric.score_clip(clip, Expected())
+        assert list(score.values) == ["lip_coherence_lrasd"] * there
+        assert score.reason == (None if there else "too_short")
+
+
 @pytest.mark.parametrize(
     ("levels", "brightness", "reason"),
-    [([0.0] * 8, [9] * 8, "silent"), ([0.5] * 8, [0] * 8, "no_face"), ([0.5] * 8, [], "no_frames")],
+    [([0.0] * 25, [9] * 25, "silent"), ([0.5] * 25, [0] * 25, "no_face"), ([0.5] * 25, [], "no_frames")],
 )
 def test_a_clip_that_cannot_be_judged_has_a_reason(levels: list[float], brightness: list[int], reason: str) -> None:
     score = LipCoherence(Brightness(), MiddleOfFrame()).score_clip(clip_of(levels, brightness), Expected())

@@ -53,6 +53,12 @@ def test_sound_that_is_early_by_k_frames_has_lag_k(shift: int) -> None:
     assert lag(talking(ahead_s=0.04 * shift)) - lag(talking()) == pytest.approx(shift, abs=0.05)
 
 
+@pytest.mark.parametrize("shift", [-7, -3, -0.5, 0, 0.25, 2, 5])
+def test_a_known_lag_is_found_as_it_is_and_not_by_difference(shift: float) -> None:
+    # half a frame would be 0.5: frames stand for the middle of their time, sound for the middle of its window
+    assert lag(talking(ahead_s=0.04 * shift)) == pytest.approx(shift, abs=0.1)
+
+
 @pytest.mark.parametrize("part", [0.25, 0.5])
 def test_a_part_of_a_frame_is_seen(part: float) -> None:
     assert lag(talking(ahead_s=0.04 * part)) - lag(talking()) == pytest.approx(part, abs=0.1)

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import threading
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from idlora_pl.metrics.clip_mean import Curve
 from idlora_pl.report import ScorerFacts, ScoreRow, append_scores, read_scores
-from idlora_pl.report.scores import drop_scores
+from idlora_pl.report.scores import drop_scores, replace_scores
 
 
 def row(key: str = "k1", name: str = "negative", **scores: float | None) -> ScoreRow:
@@ -110,6 +111,47 @@ def test_lines_are_dropped_by_choice(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["scores.jsonl"]
 
 
+def test_what_others_append_while_lines_are_dropped_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    append_scores(path, [row("k1")])
+    looking, appended = threading.Event(), threading.Event()
+
+    def slowly(_line: ScoreRow) -> bool:
+        looking.set()
+        appended.wait(0.5)
+        return True
+
+    def append() -> None:
+        looking.wait(5)
+        append_scores(path, [row("k2")])
+        appended.set()
+
+    other = threading.Thread(target=append)
+    other.start()
+    assert drop_scores(path, slowly) == 1
+    other.join()
+    assert [one.key for one in read_scores(path)] == ["k2"]
+    assert [one.name for one in tmp_path.iterdir()] == ["scores.jsonl"]
+
+
+def test_scores_that_are_made_again_take_the_place_of_the_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "run/scores.jsonl"
+    lips = scored_by("lips", lse_d=7.0)
+    replace_scores(path, [scored_by("words", wer=0.5), scored_by("words", key="k2", wer=1.0), lips])
+    path.write_text(path.read_text() + "damaged\n")
+    replace_scores(path, [scored_by("words", wer=0.25)])
+    lines = path.read_text().splitlines()
+    assert lines[2] == "damaged"
+    path.write_text("".join(line + "\n" for line in lines if line != "damaged"))
+    assert [(one.key, one.scores) for one in read_scores(path)] == [
+        ("k2", {"wer": 1.0}),
+        ("k1", {"lse_d": 7.0, "wer": 0.25}),
+    ]
+    replace_scores(path, [row("k9")])
+    replace_scores(path, [row("k9"), replace(row("k9"), seed=1)])
+    assert [(one.key, one.seed) for one in read_scores(path)[2:]] == [("k9", 0), ("k9", 1)]
+
+
 def test_flat_lines_of_older_versions_are_read(tmp_path: Path) -> None:
     flat = {
         "key": "k1", "row": "negative", "speaker": "s1", "seed": 0, "clip": "clips/k1.mp4",
@@ -175,7 +217,10 @@ def test_a_score_that_is_no_number_is_refused() -> None:
             r"line 2: wer must be a number, null or text; got \[1\]",
         ),
         ('{"key": "k", "row": "r", "speaker": "s", "wer": null}', "line 2: .* missing without a reason code"),
-        (row("k1").to_lines()[0], "clip 'k1' of row 'negative', seed 0, stands in lines 1 and 2; delete one"),
+        (
+            row("k1").to_lines()[0],
+            "clip 'k1' of row 'negative', seed 0, stands in lines 1 and 2; delete one, or score .* --again all",
+        ),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:

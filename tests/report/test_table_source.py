@@ -25,7 +25,7 @@ FROZEN = """\
 | Ours - w/o identity guidance | Spk Sim ↑ | +0.200 [+0.100, +0.300] | 0.500 | 4 |
 | Ours - w/o identity guidance | WER ↓ | +0.17 [+0.00, +0.25] | 1.000 | 3 |
 
-- Mean [95 % interval, bootstrap over speakers]; n is clips scored / clips in the row. \
+- Mean [95 % interval, bootstrap over speakers]; n is clips scored / items of the row. \
 Paired: a - b on the same clips, p from sign flips over speakers.
 - Intervals over so few speakers (2) are too narrow; read them as a spread, not as a bound.
 - WER: no worst value, so failures are left out of every mean (w/o identity guidance 1).

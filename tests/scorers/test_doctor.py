@@ -12,14 +12,16 @@ from idlora_pl.data.prompts import read_prompts
 from idlora_pl.media import read_recording
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.transcript import TranscriptErrorRate
+from idlora_pl.metrics.words import GrammarErrors
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.embedders import load_instruments
-from idlora_pl.scorers.card import Anchor, Card, MissingLibrary, Score, WeightFile
+from idlora_pl.scorers.card import Anchor, Card, MissingLibrary, Score, UnusableInput, WeightFile
 from idlora_pl.scorers.doctor import examine
 from idlora_pl.scorers.loading import available, load_scorers, names_of
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.tool import doctor
-from idlora_pl.scorers.verified import VerifiedFile
+from idlora_pl.scorers.verified import PACKAGE, Proof, VerifiedFile
+from idlora_pl.scorers.words.cards import grid_errors
 
 NETWORK = ASSETS / "instruments.safetensors"
 
@@ -110,10 +112,75 @@ def test_an_anchor_that_fails_stays_failed_until_it_is_checked_again(weights, in
     assert found(strict, weights, None, proofs).compared() == ["wrong 1, expected 0.5 +- 0.01"]
     names = anchored(CARD, expected={"other": 0.5}, tolerance={"other": 0.0})
     assert found(names, weights, inputs, proofs).message == "it gave no value for other"
+    assert found(strict, weights, None, proofs).fixes == ("idlora doctor --check",)
+
+
+def test_an_input_that_cannot_be_used_proves_nothing(weights, inputs, proofs):
     (inputs / "talk/real.mp4").write_bytes(b"no clip")
     one = found(CARD, weights, inputs, proofs)
-    assert one.anchor == "failed"
+    assert (one.anchor, one.fixes) == ("not run", ("input: make it", "idlora doctor --check"))
     assert "an input cannot be used: " in one.message
+    assert not proofs.path.exists()
+    for text in ("", "speaker\tfile\ttext\n", "speaker\tfile\ttext\ns1 bbaf2n.mpg bin blue\n"):
+        (inputs / "transcripts.tsv").write_text(text)
+        with pytest.raises(UnusableInput, match=r"transcripts.tsv must be lines of speaker, file and text"):
+            grid_errors(GrammarErrors(None, str), inputs, 1)
+
+
+def test_a_scorer_that_ends_in_an_error_does_not_hide_the_others(weights, inputs, tmp_path, monkeypatch, capsys):
+    def explode(metric, inputs):
+        return {"wrong": 1 / 0}
+
+    def refuse(weights):
+        raise MemoryError("8 TB")
+
+    monkeypatch.setitem(CARDS, "words", replace(anchored(CARD, measure=explode), name="words"))
+    monkeypatch.setitem(CARDS, "large", replace(CARD, name="large", build=refuse))
+    common = ["--weights", str(weights), "--inputs", str(inputs), "--verified", str(tmp_path / "v.json")]
+    with pytest.raises(SystemExit, match="words, large ended in an error; what it was stands above"):
+        doctor([*common, "--scorers", "words,large,nano_phonemes"])
+    said = capsys.readouterr().out
+    assert "words: anchor error (ZeroDivisionError: division by zero)" in said
+    assert "large: anchor error (MemoryError: 8 TB)" in said
+    assert "nano_phonemes: anchor passed" in said
+    assert said.count("get: idlora doctor --check") == 2
+    assert list(json.loads((tmp_path / "v.json").read_text()))[0].startswith("nano_phonemes")
+    assert not load_scorers("words", weights, tmp_path / "v.json", inputs=inputs)[0].facts.verified
+
+
+def test_a_pass_is_of_this_code_and_this_device(weights, inputs, proofs, tmp_path):
+    found(CARD, weights, inputs, proofs)
+    digest = CARD.digest(weights)
+    for part in ("scorers", "metrics", "media", "nano"):
+        shutil.copytree(PACKAGE / part, tmp_path / "same" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    assert VerifiedFile(proofs.path, package=tmp_path / "same").passed(CARD, digest)
+    assert not VerifiedFile(proofs.path, device="meta").passed(CARD, digest)
+    shipped = CARDS["nano_phonemes"]
+    proofs.record(shipped, "a", Proof(True, {}))
+    for place, own, nano in (("nano/voice.py", True, False), ("metrics/lips/new.py", False, False)):
+        shutil.copytree(tmp_path / "same", tmp_path / place.replace("/", "_"))
+        changed = tmp_path / place.replace("/", "_") / place
+        changed.parent.mkdir(exist_ok=True)
+        changed.write_text("# else\n")
+        other = VerifiedFile(proofs.path, package=tmp_path / place.replace("/", "_"))
+        assert (other.passed(CARD, digest), other.passed(shipped, "a")) == (own, nano)
+
+
+def test_the_device_of_the_anchors_must_be_here(weights, inputs, tmp_path):
+    with pytest.raises(ValueError, match="--device nowhere is not here"):
+        doctor(["--device", "nowhere", "--verified", str(tmp_path / "v.json")])
+
+
+def test_the_settings_of_a_snapshot_are_a_part_of_it(weights):
+    (weights / "words/net").mkdir()
+    shutil.copy(NETWORK, weights / "words/net/model.safetensors")
+    (weights / "words/net/config.json").write_text("{}")
+    card = replace(CARD, weights=(replace(FILE, path="words/net", hashed="model.safetensors"),))
+    before = card.digest(weights)
+    (weights / "words/net/README.md").write_text("no setting")
+    assert card.digest(weights) == before
+    (weights / "words/net/config.json").write_text('{"beams": 1}')
+    assert card.digest(weights) != before
 
 
 def test_a_slow_anchor_waits_for_check(weights, inputs, proofs):

@@ -38,6 +38,18 @@ def save(nodes: list, weights: dict[str, np.ndarray], shape: list, outputs: dict
     return path
 
 
+def test_errors_of_onnxruntime_become_ordinary_ones(tmp_path):
+    node = onnx.helper.make_node("Relu", ["input.1"], ["out"])
+    path = save([node], {}, [1, 3, 8, 8], {"out": [1, 3, 8, 8]}, tmp_path / "small.onnx")
+    assert OnnxNetwork(path, 1)(-torch.ones(1, 3, 8, 8))[0].abs().max() == 0
+    with pytest.raises(RuntimeError, match=r"small.onnx failed on images \(1, 3, 9, 8\)") as caught:
+        OnnxNetwork(path, 1)(torch.zeros(1, 3, 9, 8))
+    assert type(caught.value.__cause__).__module__.startswith("onnxruntime")
+    (tmp_path / "text.onnx").write_text("404")
+    with pytest.raises(ValueError, match=r"text.onnx is no network that onnxruntime reads .*; get the file again"):
+        OnnxNetwork(tmp_path / "text.onnx", 1)
+
+
 @pytest.fixture(scope="module")
 def buffalo(tmp_path_factory) -> Path:
     """A weights folder with networks of the inputs and outputs of buffalo_l, with random weights."""

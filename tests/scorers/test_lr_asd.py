@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from idlora_pl.metrics.lip_coherence import MIN_FRAMES
 from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.lips.lr_asd import LrAsd, load_lr_asd
 
@@ -91,6 +92,17 @@ def test_there_is_a_value_for_every_frame_that_has_sound() -> None:
     assert len(network.log_odds(sound[:3200], 16_000, crops)) == 4
     with pytest.raises(Unscorable, match="too_short"):
         network.log_odds(sound[:600], 16_000, crops)
+
+
+def test_a_frame_sees_nine_frames_to_either_side() -> None:
+    encoder = LrAsd().eval().model["visualEncoder"].double()
+    faces = torch.rand(1, 41, 112, 112, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 255
+    other = faces.clone()
+    other[:, 20] = 255 - other[:, 20]
+    with torch.no_grad():
+        apart = (encoder(faces) - encoder(other)).abs().amax(2)[0]
+    changed = apart.nonzero()[:, 0].tolist()
+    assert (min(changed), max(changed)) == (20 - MIN_FRAMES // 2, 20 + MIN_FRAMES // 2)
 
 
 def test_only_the_middle_of_the_crop_is_looked_at() -> None:

@@ -320,17 +320,67 @@ def test_a_scorer_without_its_weights_is_refused_with_the_command(tmp_path):
             CARD[name].load(tmp_path)
 
 
+def published_ecapa() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the published embedding_model.ckpt, written down from the model's hyperparams.yaml.
+
+    It says channels 1024, 1024, 1024, 1024, 3072, kernels 5, 3, 3, 3, 1, attention_channels 128, lin_neurons 192.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+
+    def norm(name, width):
+        parts = ("weight", "bias", "running_mean", "running_var")
+        found.update({f"{name}.norm.{part}": (width,) for part in parts} | {f"{name}.norm.num_batches_tracked": ()})
+
+    def conv(name, outside, inside, size):
+        found.update({f"{name}.conv.weight": (outside, inside, size), f"{name}.conv.bias": (outside,)})
+
+    def layer(name, outside, inside, size):
+        conv(f"{name}.conv", outside, inside, size)
+        norm(f"{name}.norm", outside)
+
+    layer("blocks.0", 1024, 80, 5)
+    for block in ("blocks.1", "blocks.2", "blocks.3"):
+        layer(f"{block}.tdnn1", 1024, 1024, 1)
+        for part in range(7):
+            layer(f"{block}.res2net_block.blocks.{part}", 128, 128, 3)
+        layer(f"{block}.tdnn2", 1024, 1024, 1)
+        conv(f"{block}.se_block.conv1", 128, 1024, 1)
+        conv(f"{block}.se_block.conv2", 1024, 128, 1)
+    layer("mfa", 3072, 3072, 1)
+    layer("asp.tdnn", 128, 9216, 1)
+    conv("asp.conv", 3072, 128, 1)
+    norm("asp_bn", 6144)
+    conv("fc", 192, 6144, 1)
+    return found
+
+
+def made_ecapa() -> dict[str, torch.Tensor]:
+    """Random tensors in the published layout, small enough not to overflow."""
+    generator = torch.Generator().manual_seed(4)
+    state = {name: torch.randn(shape, generator=generator) for name, shape in published_ecapa().items()}
+    scaled = {name: value / value[0].numel() ** 0.5 for name, value in state.items() if value.ndim == 3}
+    variances = {name: value.abs() + 0.5 for name, value in state.items() if name.endswith("running_var")}
+    counters = {name: torch.tensor(7) for name in state if name.endswith("num_batches_tracked")}
+    return state | scaled | variances | counters
+
+
 def test_speechbrains_network_loads_its_published_layout_and_refuses_another(tmp_path):
-    ecapa = pytest.importorskip("speechbrain.lobes.models.ECAPA_TDNN")
+    pytest.importorskip("speechbrain")
     from idlora_pl.scorers.speaker.speechbrain_ecapa import SpeechBrainEcapa
 
-    model = randomised(ecapa.ECAPA_TDNN(80, lin_neurons=192))
-    torch.save(model.state_dict(), tmp_path / "embedding_model.ckpt")
+    state = made_ecapa()
+    torch.save(state, tmp_path / "embedding_model.ckpt")
+    assert (tmp_path / "embedding_model.ckpt").stat().st_size == pytest.approx(83.3e6, rel=0.005)  # as published
     loaded = SpeechBrainEcapa.from_pretrained(tmp_path)
+    held = loaded.model.state_dict()
+    assert {name: tuple(value.shape) for name, value in held.items()} == published_ecapa()
+    assert all(torch.equal(held[name], value) for name, value in state.items())
+    dilations = [loaded.model.blocks[k].res2net_block.blocks[0].conv.conv.dilation for k in (1, 2, 3)]
+    assert dilations == [(2,), (3,), (4,)]
     wave = 0.1 * torch.randn(2, 16000)
     assert loaded.embed(wave, 16000).shape == (2, 192)
     torch.testing.assert_close(loaded.embed(wave, 16000)[1:], loaded.embed(wave[1:], 16000), atol=1e-3, rtol=1e-3)
-    torch.save(randomised(ecapa.ECAPA_TDNN(80, lin_neurons=100)).state_dict(), tmp_path / "embedding_model.ckpt")
+    torch.save(state | {"fc.conv.bias": torch.zeros(100)}, tmp_path / "embedding_model.ckpt")
     with pytest.raises(ValueError, match="holds another network"):
         SpeechBrainEcapa.from_pretrained(tmp_path)
 

@@ -5,9 +5,10 @@ import random
 import pytest
 
 from idlora_pl.data.prompts import read_prompts
-from idlora_pl.media import probe
+from idlora_pl.media import probe, read_metadata
 from idlora_pl.report import read_scores
 from idlora_pl.scoring.bounds import bound_sources
+from idlora_pl.scoring.through_codecs import reconstructed
 from idlora_pl.tools import score
 
 
@@ -67,3 +68,25 @@ def test_a_speaker_of_one_clip_has_no_other(nano_manifest):
     same = bound_sources([alone], "same_speaker")["item-0000"]
     other = bound_sources([alone], "other_speaker")["item-0000"]
     assert (same.path, same.reason, other.path, other.reason) == (None, "no_other_clip", None, "no_other_speaker")
+
+
+def test_clips_through_the_codecs_are_made_again_where_they_are_of_other_things(nano_manifest, tmp_path):
+    first, second, _ = read_prompts(nano_manifest)
+
+    def made(entry, size):
+        """Return the tags of the clip, and whether it was written now."""
+        path = tmp_path / "a.mp4"
+        before = path.stat().st_ino if path.is_file() else None
+        source = reconstructed([entry | {"output_name": "a"}], tmp_path, "nano", size=size)["a"]
+        return probe(source.path).size, read_metadata(source.path), path.stat().st_ino != before
+
+    size, tags, is_new = made(first, (64, 64))
+    assert (size, is_new, tags["base"], tags["size"]) == ((64, 64), True, "nano", "64x64")
+    assert made(first, (64, 64)) == (size, tags, False)
+    size, _, is_new = made(first, None)
+    assert is_new
+    _, other, is_new = made(second, None)
+    assert is_new
+    assert other["target_sha256"] != tags["target_sha256"]
+    (tmp_path / "a.mp4").write_bytes(b"half a clip")
+    assert made(second, None)[1:] == (other, True)

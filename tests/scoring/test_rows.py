@@ -1,5 +1,8 @@
 """A row of one clip: what cannot be read is named, what is only half there is scored as far as it goes."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -28,6 +31,21 @@ class Likeness(ClipMean):
 
     def update(self) -> None:
         raise NotImplementedError
+
+
+class LibraryError(Exception):
+    """An error of a library that has a kind of its own, as those of onnxruntime do."""
+
+
+class Failing(Likeness):
+    """Fails at every clip, as networks and libraries do."""
+
+    def __init__(self, error: BaseException):
+        super().__init__()
+        self.error = error
+
+    def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
+        raise self.error
 
 
 LIKENESS = Scorer("likeness", Likeness(), ScorerFacts(("likeness", "half"), "ab"), needs_target=True)
@@ -75,6 +93,26 @@ def test_what_a_clip_is_compared_with_is_named_when_it_cannot_be_read(scorers, e
     none = {"target_path": None, "compare_path": None, "reference_path": None}
     row = score_clip([*scorers, LIKENESS], entry | none, clip, "r", notes={})
     assert row.reasons == {"speaker_similarity": "no_reference", "likeness": "no_target", "half": "no_target"}
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("bad allocation"), AssertionError("odd"), LibraryError("node 7"), StopIteration()]
+)
+def test_whatever_a_scorer_fails_with_is_a_row_of_its_own(entry, tmp_path, error):
+    failing = Scorer("failing", Failing(error), ScorerFacts(("likeness", "half"), "ab"))
+    row = score_source([failing], entry, ClipSource(Path(entry["target_path"])), "r", tmp_path)
+    assert row.reasons == {"likeness": "scorer_failed", "half": "scorer_failed"}
+    assert row.scorers["failing"].details["error"].startswith(type(error).__name__)
+    failing = replace(failing, metric=Failing(KeyboardInterrupt()))  # a wish of the user, no failure of the scorer
+    with pytest.raises(KeyboardInterrupt):
+        score_source([failing], entry, ClipSource(Path(entry["target_path"])), "r", tmp_path)
+
+
+def test_a_file_that_does_not_decode_says_why(entry, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    row = score_source([LIKENESS], entry, ClipSource(tmp_path / "broken.mp4"), "r", tmp_path)
+    assert set(row.reasons.values()) == {"file_unreadable"}
+    assert "cannot be decoded" in row.notes["unreadable"]
 
 
 def test_a_recording_is_read_as_it_is(entry, tmp_path):

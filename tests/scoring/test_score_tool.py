@@ -221,7 +221,7 @@ def test_the_tool_says_what_it_lacks(nano_data, clips, tmp_path):
         score([*common, "--clips", str(clips)])
     bare = tmp_path / "bare.json"
     bare.write_text('[{"prompt": "[VISUAL]: A [SPEECH]: aa [SOUNDS]: steady rain", "output_name": "x"}]')
-    with pytest.raises(ValueError, match="entry 'x' has no target_path; give --clips FOLDER"):
+    with pytest.raises(ValueError, match="item 'x' has no target; give --clips FOLDER"):
         score([str(bare), *common[1:], "--scorers", "nano"])
     append_scores(tmp_path / "s.jsonl", [ScoreRow("item-0000", "a", "s", 42, {"lip_sync": 0.5})])
     (clips / "item-0000.webm").unlink()

@@ -60,7 +60,9 @@ def test_clips_are_sampled_written_scored_and_logged_during_training(
         logger=CSVLogger(tmp_path, name=None, version=""),
         val_check_interval=2,
     )
-    trainer.fit(make_module(), datamodule=make_data(val_shards=str(nano_data / "validation")))
+    module, data = make_module(), make_data(val_shards=str(nano_data / "validation"))
+    trainer.fit(module, datamodule=data)
+    trainer.validate(module, datamodule=data)  # the same step again, as when a run goes on from an older checkpoint
 
     clip = read_clip(tmp_path / "samples/step-000002/item-0001.mp4")
     assert clip.frames.shape == (33, 3, 128, 128)
@@ -71,7 +73,20 @@ def test_clips_are_sampled_written_scored_and_logged_during_training(
     assert (tmp_path / rows[0].notes["clip"]).is_file()
     with open(tmp_path / "metrics.csv") as file:
         logged = {name for line in csv.DictReader(file) for name, value in line.items() if value}
-    assert {"val/speaker_similarity/n_scored", "val/loss", "val/video@0.5"} <= logged
+    assert {"val/speaker_similarity/n_scored", "val/speaker_similarity/n_total", "val/loss", "val/video@0.5"} <= logged
+
+
+def test_a_test_that_runs_again_replaces_its_scores(make_module, make_trainer, make_data, nano_data, tmp_path):
+    for n_before in (0, 4):
+        if n_before:
+            assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == n_before
+        trainer = make_trainer(callbacks=[ScoreClips(scorers="nano_phonemes,nano_speaker")], enable_checkpointing=False)
+        data = make_data(shards=None, prompts=str(nano_data / "test/prompts.json"))
+        trainer.test(make_module(use_adapter=False), datamodule=data)
+    rows = read_scores(tmp_path / "scores.jsonl")
+    assert [(row.notes["manifest"], row.notes["manifest_items"]) for row in rows] == [("prompts", "2")] * 2
+    assert "av" in rows[0].scorers["nano_speaker"].versions
+    assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize("stage", ["predict", "test"])
@@ -93,4 +108,7 @@ def test_means_are_over_the_clips_that_have_a_score():
     scores = [{"a": 1.0, "b": None}, {"a": 3.0, "b": None}, {"a": None, "b": None}]
     reason = {"a": "silent", "b": "silent"}
     rows = [ScoreRow(str(k), "row", "s", scores=score, reasons=reason) for k, score in enumerate(scores)]
-    assert means(rows, "val") == {"val/a/n_scored": 2.0, "val/a": 2.0, "val/b/n_scored": 0.0}
+    assert means(rows, "val") == {
+        "val/a/n_scored": 2.0, "val/a/n_total": 3.0, "val/a/n_silent": 1.0, "val/a": 2.0,
+        "val/b/n_scored": 0.0, "val/b/n_total": 3.0, "val/b/n_silent": 3.0,
+    }  # fmt: skip

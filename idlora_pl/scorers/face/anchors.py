@@ -11,7 +11,7 @@ from idlora_pl.metrics.embedders import FaceEmbedder
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames
 from idlora_pl.metrics.functional import cosine_similarity
 from idlora_pl.metrics.scorable import Unscorable
-from idlora_pl.scorers.card import Inputs
+from idlora_pl.scorers.card import Inputs, UnusableInput
 
 GRID = tuple(
     f"grid/{name}.mpg"
@@ -65,11 +65,11 @@ def lfw_pairs(path: Path) -> list[Pair]:
     lines of two names with a number each. Pictures lie beside the file.
 
     Raises:
-        ValueError: The file is another one.
+        UnusableInput: The file is another one.
     """
     head, *lines = [line.split("\t") for line in path.read_text().splitlines()]
     if len(head) != 2 or len(lines) < 2 * int(head[1]):
-        raise ValueError(f"{path} is not the pairs.txt of Labeled Faces in the Wild; get it again")
+        raise UnusableInput(f"{path} is not the pairs.txt of Labeled Faces in the Wild; get it again")
     n_pairs = int(head[1])
     same = [(name, first, name, second) for name, first, second in lines[:n_pairs]]
     different = [(a, first, b, second) for a, first, b, second in lines[n_pairs : 2 * n_pairs]]

@@ -48,6 +48,7 @@ class DVector(nn.Module):
     @torch.no_grad()
     def embed(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         """Embed waveforms (B, S) in [-1, 1]; returns (B, 128)."""
+        waveform = waveform.to(next(self.lstm.parameters()).device)
         if sample_rate_hz != _RATE_HZ:
             waveform = torchaudio.functional.resample(waveform, sample_rate_hz, _RATE_HZ)
         features = torch.stack([self.mfcc(one).T for one in waveform.float()])  # decibels are relative to each clip

@@ -6,6 +6,7 @@ the sizes stand here, and the tensors are read with weights_only.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchaudio
@@ -22,6 +23,14 @@ for _name in [name for name, module in sys.modules.items() if isinstance(module,
 
 _RATE_HZ = 16000
 _N_MELS = 80
+_SIZES: dict[str, Any] = {
+    "channels": [1024, 1024, 1024, 1024, 3072],
+    "kernel_sizes": [5, 3, 3, 3, 1],
+    "dilations": [1, 2, 3, 4, 1],
+    "attention_channels": 128,
+    "lin_neurons": 192,
+}
+"""What hyperparams.yaml of the snapshot says; the defaults of SpeechBrain's class are half as wide."""
 
 
 class SpeechBrainEcapa(nn.Module):
@@ -46,7 +55,7 @@ class SpeechBrainEcapa(nn.Module):
             ValueError: The file holds another network.
         """
         path = folder / "embedding_model.ckpt"
-        model = ECAPA_TDNN(_N_MELS, lin_neurons=192)
+        model = ECAPA_TDNN(_N_MELS, **_SIZES)
         try:
             model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except RuntimeError as error:
@@ -56,7 +65,8 @@ class SpeechBrainEcapa(nn.Module):
     @torch.no_grad()
     def embed(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         """Embed waveforms (B, S) in [-1, 1]; returns (B, 192)."""
+        waveform = waveform.to(self.model.fc.conv.weight.device)
         if sample_rate_hz != _RATE_HZ:
             waveform = torchaudio.functional.resample(waveform, sample_rate_hz, _RATE_HZ)
-        whole = torch.ones(len(waveform))
+        whole = torch.ones(len(waveform), device=waveform.device)
         return self.model(self.normalise(self.features(waveform.float()), whole), whole)[:, 0]

@@ -127,6 +127,7 @@ class WavLMSpeaker(nn.Module):
     @torch.no_grad()
     def embed(self, waveform: Tensor, sample_rate_hz: int) -> Tensor:
         """Embed waveforms (B, S) in [-1, 1]; returns (B, 256) of unit length."""
+        waveform = waveform.to(self.body.device)
         if sample_rate_hz != _RATE_HZ:
             waveform = torchaudio.functional.resample(waveform, sample_rate_hz, _RATE_HZ)
         if waveform.shape[-1] < 0.1 * _RATE_HZ:

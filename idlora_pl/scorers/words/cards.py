@@ -6,7 +6,7 @@ from idlora_pl.media import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.functional import transcript_error_rate
 from idlora_pl.metrics.words import GrammarErrors, WordErrors, released_words
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
+from idlora_pl.scorers.card import Anchor, Card, Inputs, Score, UnusableInput
 from idlora_pl.scorers.weights import WeightFile
 
 _WHISPER = WeightFile(
@@ -67,7 +67,10 @@ def grid_errors(scorer: ClipMean, folder: Path, every: int) -> dict[str, float]:
         `right` and `wrong`, mean scores.
     """
     assert isinstance(scorer, GrammarErrors)
-    listed = [line.split("\t") for line in (folder / "transcripts.tsv").read_text().splitlines()[1:]][::every]
+    table = folder / "transcripts.tsv"
+    listed = [line.split("\t") for line in table.read_text(errors="replace").splitlines()[1:]][::every]
+    if not listed or any(len(line) != 3 for line in listed):
+        raise UnusableInput(f"{table} must be lines of speaker, file and text after a heading, between tabs")
     right, wrong = 0.0, 0.0
     for (speaker, file, words), (_, _, others) in zip(listed, listed[1:] + listed[:1], strict=True):
         waveform, rate = read_audio(folder / speaker / file)
