@@ -104,7 +104,7 @@ def test_a_known_score_that_no_row_holds_is_dashes_and_a_note() -> None:
     table = build_table(OURS, ["ours"], ["wer", Column("lse_d", "LSE-D", "lower")], known={"lse_d"})
     text = to_markdown(table)
     assert "| ours | 0.400 [0.200, 0.800] (3/4) unverified | – (0/4) | 0-3/4 |" in text
-    assert "- LSE-D: no row holds lse_d; `idlora score` with its scorer makes it.\n" in text
+    assert "- LSE-D: no row holds lse\\_d; `idlora score` with its scorer makes it.\n" in text
     assert "no row holds" not in to_markdown(build_table([], ["ours"], ["wer"]))
 
 

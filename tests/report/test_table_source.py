@@ -185,7 +185,7 @@ def test_a_run_that_was_scored_in_part_makes_a_table(tmp_path: Path) -> None:
     path, runs = write_yaml(tmp_path, content), write_runs(tmp_path / "runs")
     table, _ = read_table(path, runs_dir=runs, known=known_columns())
     assert table.cell("Ours", "lse_d").mean is None
-    assert "- LSE-D: no row holds lse_d; `idlora score` with its scorer makes it.\n" in to_markdown(table)
+    assert "- LSE-D: no row holds lse\\_d; `idlora score` with its scorer makes it.\n" in to_markdown(table)
     with pytest.raises(ValueError, match="no score is named 'lse_d'; the scores hold spk_sim, wer"):
         read_table(path, runs_dir=runs)
 
