@@ -28,7 +28,7 @@ from rich.progress import (
 )
 
 from idlora_pl import tools
-from idlora_pl.report import Claim, Row, build_table, located, read_scores, to_rich, with_findings, write_report
+from idlora_pl.report import Claim, Row, build_table, located, read_scores, show, to_rich, with_findings, write_report
 
 HERE = Path(__file__).parent
 METRICS = ("speaker_similarity", "lip_sync", "phoneme_error_rate", "environment_accuracy")
@@ -218,10 +218,9 @@ def report(output: Path, size: Size, seconds: dict[str, float]) -> None:
     table = with_findings(table, CLAIMS)
     rows = located(scores, output)
     console = Console()
-    for part in to_rich(table, console.width):
-        console.print(part)
+    show(to_rich(table, console.width), console)
     for path in write_report(table, rows, output):
-        console.print(f"wrote {path}")
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,12 @@ Clips of one speaker are not independent, so every resample draws speakers and t
 scores (None) are left out of the mean and counted: a result says on how many clips it stands.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-N_RESAMPLES = 10_000
-_CHUNK = 1_000
+from idlora_pl.bootstrap import N_RESAMPLES, Floats, bootstrap_means, chunks, cluster_sums, expanded_interval
 
 
 @dataclass(frozen=True)
@@ -53,37 +50,6 @@ class PairedDifference:
     n: int
 
 
-def cluster_sums(values: Sequence[float], clusters: Sequence[str]) -> tuple[Floats, Floats]:
-    """Return the sum and the number of values of each cluster, each (K,), clusters in sorted order."""
-    if len(values) != len(clusters):
-        raise ValueError(f"values and clusters must be of one length; got {len(values)} and {len(clusters)}")
-    numbers = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(numbers).all():
-        raise ValueError("values must be finite; write a missing score as None")
-    names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    sums = np.bincount(index, weights=numbers, minlength=len(names)).astype(np.float64)
-    return sums, np.bincount(index, minlength=len(names)).astype(np.float64)
-
-
-def bootstrap_means(sums: Floats, counts: Floats, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> Floats:
-    """Draw K clusters with replacement, n_resamples times, and return the mean over their clips each time.
-
-    Args:
-        sums: (K,) sum of the values of each cluster.
-        counts: (K,) number of values of each cluster.
-        n_resamples: Number of resamples.
-        seed: Seed of the generator; the same seed gives the same result.
-
-    Returns:
-        (n_resamples,) means.
-    """
-    rng = np.random.default_rng(seed)
-    n_clusters = len(sums)
-    share = np.full(n_clusters, 1.0 / n_clusters)
-    draws = (rng.multinomial(n_clusters, share, size=size) for size in _chunks(n_resamples))
-    return np.concatenate([draw @ sums / (draw @ counts) for draw in draws])
-
-
 def clustered_interval(
     values: Sequence[float | None],
     clusters: Sequence[str],
@@ -92,7 +58,7 @@ def clustered_interval(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Return the mean of per-clip scores with a percentile bootstrap interval over speakers.
+    """Return the mean of per-clip scores with an expanded percentile bootstrap interval over speakers.
 
     Args:
         values: Score of each clip, None where there is none.
@@ -111,7 +77,7 @@ def clustered_interval(
     if not kept:
         return Interval(None, None, None, 0, len(values))
     sums, counts = cluster_sums([value for value, _ in kept], [cluster for _, cluster in kept])
-    low, high = _percentile_interval(sums, counts, level, n_resamples, seed)
+    low, high = _interval(sums, counts, level, n_resamples, seed)
     return Interval(float(sums.sum() / counts.sum()), low, high, len(kept), len(values))
 
 
@@ -146,7 +112,7 @@ def paired_difference(
     if not kept:
         return PairedDifference(None, None, None, None, 0)
     sums, counts = cluster_sums([x - y for x, y in kept.values()], [clusters[key] for key in kept])
-    low, high = _percentile_interval(sums, counts, level, n_resamples, seed)
+    low, high = _interval(sums, counts, level, n_resamples, seed)
     p = None if len(sums) < 2 else sign_flip_p_value(sums, n_flips=n_resamples, seed=seed)
     return PairedDifference(float(sums.sum() / counts.sum()), low, high, p, len(kept))
 
@@ -173,12 +139,12 @@ def sign_flip_p_value(sums: Floats, *, n_flips: int = N_RESAMPLES, seed: int = 0
         bits = np.arange(2**n_clusters)[:, None] >> np.arange(n_clusters) & 1
         return float((np.abs((1 - 2 * bits) @ sums) >= observed).mean())
     rng = np.random.default_rng(seed)
-    flips = (rng.integers(0, 2, size=(size, n_clusters)) for size in _chunks(n_flips))
+    flips = (rng.integers(0, 2, size=(size, n_clusters)) for size in chunks(n_flips))
     extreme = sum(int((np.abs((1 - 2 * bits) @ sums) >= observed).sum()) for bits in flips)
     return (extreme + 1) / (n_flips + 1)
 
 
-def _percentile_interval(
+def _interval(
     sums: Floats, counts: Floats, level: float, n_resamples: int, seed: int
 ) -> tuple[float | None, float | None]:
     """Return the two ends of the bootstrap interval, or None where there are fewer than two clusters."""
@@ -186,13 +152,4 @@ def _percentile_interval(
         raise ValueError(f"level must lie between 0 and 1; got {level}")
     if len(sums) < 2:
         return None, None
-    means = bootstrap_means(sums, counts, n_resamples=n_resamples, seed=seed)
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _chunks(total: int) -> Iterator[int]:
-    """Split a number of resamples into chunks that bound the memory."""
-    for start in range(0, total, _CHUNK):
-        yield min(_CHUNK, total - start)
+    return expanded_interval(bootstrap_means(sums, counts, n_resamples=n_resamples, seed=seed), len(sums), level)

@@ -11,13 +11,13 @@ from rich.console import Console
 from idlora_pl.adapter_tool import adapter
 from idlora_pl.data.manifest_tool import manifest
 from idlora_pl.parity.command import main as parity
-from idlora_pl.report import COLUMNS, Column, read_table, to_rich, write_report
+from idlora_pl.report import COLUMNS, Column, read_table, show, to_rich, write_report
 from idlora_pl.report.calibration.tool import calibrate
 from idlora_pl.report.page.folder import write_page
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.tool import doctor
 from idlora_pl.scoring.tool import score
-from idlora_pl.study.analyse import is_published_study
+from idlora_pl.study.published import is_published_study
 from idlora_pl.study.tool import study
 
 
@@ -26,7 +26,11 @@ def table(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="idlora table", description=table.__doc__)
     parser.add_argument("file", type=Path, help="scores.jsonl or experiments/tables/<name>.yaml")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs that a yaml names")
-    parser.add_argument("--output", type=Path, help="folder for table.md, .json, .tex, .csv, figure.png and index.html")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder for table.md, .json, .tex and .csv; of scores also paired.csv, figure.png and index.html",
+    )
     parser.add_argument("--html", type=Path, help="folder for a page with copies of all clips, to move and to share")
     parser.add_argument(
         "--paired",
@@ -40,27 +44,19 @@ def table(arguments: list[str]) -> None:
     if is_published_study(options.file):
         if options.html is not None:
             raise ValueError(f"{options.file} is a study without clips; leave out --html, or give a table with scores")
-        study(
-            [
-                "analyse",
-                str(options.file),
-                "--runs",
-                str(options.runs),
-                *(["--output", str(options.output / "table.json")] if options.output else []),
-            ]
-        )
+        tables = ["--tables", str(options.output)] if options.output else []
+        study(["analyse", str(options.file), "--runs", str(options.runs), *tables])
         return
     known = known_columns()
     paired = [(a, b) for a, b in options.paired]
     found, scores = read_table(options.file, runs_dir=options.runs, known=known, paired=paired)
     console = Console()
-    for part in to_rich(found, console.width):
-        console.print(part)
-    if options.output is not None:
-        for path in write_report(found, scores, options.output, known=known):
-            Console().print(f"wrote {path}")
+    show(to_rich(found, console.width), console)
+    written = [] if options.output is None else write_report(found, scores, options.output, known=known)
     if options.html is not None:
-        Console().print(f"wrote {write_page(found, scores, options.html, known=known)}")
+        written.append(write_page(found, scores, options.html, known=known))
+    for path in written:
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
 def known_columns() -> dict[str, Column]:

@@ -3,6 +3,8 @@
 Letters: S samples, F frames, T steps of 10 ms.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,12 +12,11 @@ from torch import Tensor
 from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import ClipScore, Curve, mono, scored
 from idlora_pl.metrics.embedders import MouthReader
+from idlora_pl.metrics.lag_peaks import lag_correlations, peak_of, windowed_peaks
 from idlora_pl.metrics.scorable import Unscorable, check_frames, check_waveform
 from idlora_pl.metrics.talking_clip import TalkingClipMean
 
 STEP_HZ = 100
-STEPS_PER_FRAME = 4
-"""Lags are in frames of 0.04 s whatever the frame rate, as SyncNet's offset is."""
 VOICE_HZ = (250.0, 3500.0)
 SYLLABLES_HZ = (2.0, 8.0)
 """What is kept of both curves: the rate at which mouths open and close in speech."""
@@ -23,9 +24,9 @@ ENERGY_WINDOW_S = 0.04
 FLOOR_DB = 50.0
 """Sound this far below the loudest step counts as silence, so that the depth of a pause does not matter."""
 MIN_DURATION_S = 1.0
-STILL = 1e-3
-"""Least standard deviation of the mouth's opening, in distances between the irises, and of the level in dB."""
 MAX_LOST_SHARE = 0.25
+CURVE_WINDOW, CURVE_HOP = 200, 20
+"""Steps of a window of the lag over time, and between windows: shorter ones hold too few syllables."""
 
 
 class LipLag(TalkingClipMean):
@@ -51,10 +52,12 @@ class LipLag(TalkingClipMean):
         """Score one clip: waveform (S,) in [-1, 1] and frames uint8 (F, 3, H, W)."""
 
         def lag() -> ClipScore:
-            found, opening, there = self._measured(waveform, frames, sample_rate_hz, frame_rate_fps)
-            values = dict(zip(self.names, peak_of(found), strict=True))
-            curve = Curve(0.5 / frame_rate_fps, 1 / frame_rate_fps, tuple(round(x, 4) for x in opening.tolist()))
-            return ClipScore(values, curves={"mouth_opening": curve}, notes={"mouth_found": f"{there:.2f}"})
+            mouth, level, opening, there = self._measured(waveform, frames, sample_rate_hz, frame_rate_fps)
+            values = dict(zip(self.names, peak_of(lag_correlations(mouth, level, self.max_lag)), strict=True))
+            shown = tuple(round(x, 4) for x in opening.tolist())
+            curves = _curves(self.names, mouth, level, self.max_lag)
+            curves["mouth_opening"] = Curve(0.5 / frame_rate_fps, 1 / frame_rate_fps, shown)
+            return ClipScore(values, curves=curves, notes={"mouth_found": f"{there:.2f}"})
 
         return scored(lag)
 
@@ -64,12 +67,13 @@ class LipLag(TalkingClipMean):
         Raises:
             Unscorable: The clip has none.
         """
-        return self._measured(mono(clip.waveform), clip.frames, clip.sample_rate_hz, clip.frame_rate_fps)[0]
+        mouth, level, *_ = self._measured(mono(clip.waveform), clip.frames, clip.sample_rate_hz, clip.frame_rate_fps)
+        return lag_correlations(mouth, level, self.max_lag)
 
     def _measured(
         self, waveform: Tensor, frames: Tensor, sample_rate_hz: int, fps: float
-    ) -> tuple[Tensor, Tensor, float]:
-        """Return the correlations, the opening (F,), and the share of frames in which it was found."""
+    ) -> tuple[Tensor, Tensor, Tensor, float]:
+        """Return mouth and level (T,), the opening (F,), and the share of frames in which it was found."""
         voice = check_waveform(waveform, sample_rate_hz).cpu()
         pixels = check_frames(frames, fps)
         duration_s = min(len(pixels) / fps, len(voice) / sample_rate_hz)
@@ -79,7 +83,7 @@ class LipLag(TalkingClipMean):
         times = (torch.arange(int(duration_s * STEP_HZ)) + 0.5).double() / STEP_HZ
         mouth = syllables(sampled(opening, fps, times), min(SYLLABLES_HZ[1], fps / 2))
         level = syllables(level_db(voice, sample_rate_hz, times), SYLLABLES_HZ[1])
-        return lag_correlations(mouth, level, self.max_lag), opening, there
+        return mouth, level, opening, there
 
 
 def filled(opening: Tensor) -> tuple[Tensor, float]:
@@ -134,40 +138,7 @@ def syllables(curve: Tensor, highest_hz: float) -> Tensor:
     return torch.fft.irfft(spectrum, 2 * len(curve))[: len(curve)]
 
 
-def lag_correlations(mouth: Tensor, level: Tensor, max_lag: int) -> Tensor:
-    """Correlate curves (T,) at every lag of 10 ms; the middle entry is lag zero, later ones have the sound ahead.
-
-    Raises:
-        Unscorable: `mouth_still` or `sound_steady` where a curve does not move.
-    """
-    if mouth.std() < STILL:
-        raise Unscorable("mouth_still")
-    if level.std() < STILL:
-        raise Unscorable("sound_steady")
-    reach = max_lag * STEPS_PER_FRAME
-    return torch.stack([_correlation(mouth, level, ahead) for ahead in range(-reach, reach + 1)])
-
-
-def peak_of(correlations: Tensor) -> tuple[float, float]:
-    """Return by how many frames of 0.04 s the sound is ahead where it correlates most, and the correlation there.
-
-    The place is refined with a parabola through the highest entry and its neighbours.
-
-    Example:
-        >>> peak_of(torch.tensor([0.0, 0.1, 0.2, 0.6, 0.2]))
-        (0.25, 0.6000000238418579)
-    """
-    best, shift = int(correlations.argmax()), 0.0
-    if 0 < best < len(correlations) - 1:
-        before, here, after = correlations[best - 1 : best + 2].tolist()
-        bend = before - 2 * here + after
-        shift = 0.5 * (before - after) / bend if bend else 0.0
-    return (best - len(correlations) // 2 + shift) / STEPS_PER_FRAME, correlations[best].item()
-
-
-def _correlation(mouth: Tensor, level: Tensor, ahead: int) -> Tensor:
-    """Correlate the mouth with the level `ahead` steps before it, over the steps that both have."""
-    steps = len(mouth)
-    first = mouth[max(0, ahead) : steps - max(0, -ahead)]
-    second = level[max(0, -ahead) : steps - max(0, ahead)]
-    return torch.corrcoef(torch.stack([first, second]))[0, 1]
+def _curves(names: Sequence[str], mouth: Tensor, level: Tensor, max_lag: int) -> dict[str, Curve]:
+    peaks = windowed_peaks(mouth, level, max_lag, CURVE_WINDOW, CURVE_HOP)
+    rounded = [tuple(None if x is None else round(x, 3) for x in values) for values in zip(*peaks, strict=True)]
+    return {name: Curve(0.0, CURVE_HOP / STEP_HZ, values) for name, values in zip(names, rounded, strict=True)}

@@ -2,8 +2,11 @@
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from idlora_pl.report.render import doubt, interval, notes, number
+from idlora_pl.report.render import blocks, cell_parts, count_text, notes
+from idlora_pl.report.sheet import Sheet
 from idlora_pl.report.table import Column, Row, Table
 
 _SPECIAL = {
@@ -17,65 +20,119 @@ _SPECIAL = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "–": "--",
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "→": r"$\to$",
 }
-_LATEX_ARROWS = {"higher": r"$\uparrow$", "lower": r"$\downarrow$", "near zero": r"$\to 0$"}
+_CSV_HEADS = ("row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total", "quoted", "verified")
+_CSV_MORE = ("against", "published", "difference", "covered")
+_CSV_PENALISED = ("n_failed", "penalised_mean", "penalised_ci_low", "penalised_ci_high")
 
 
 def latex_text(text: str) -> str:
-    r"""Escape text for LaTeX.
+    r"""Escape text for LaTeX; line breaks become spaces.
 
     Example:
         >>> print(latex_text("50 % of a_b"))
         50 \% of a\_b
     """
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
 
 
 def to_latex(table: Table) -> str:
     """Return the table as a LaTeX `table` that needs booktabs; the notes stand behind it as comments.
 
-    Quoted rows are in italics, each cell holds the mean, and its interval in small print.
+    Quoted rows are in italics, each cell holds the mean, and in small print its interval and the count where not all
+    clips are scored. The paired differences, and ours beside the published values, follow as further tabulars.
     """
-    heads = [f"{latex_text(column.title)} {_LATEX_ARROWS[column.better]}" for column in table.columns]
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex_text(table.caption)}}}"]
-    lines += [rf"\begin{{tabular}}{{l{'r' * (len(heads) + 1)}}}", r"\toprule"]
-    lines += [" & ".join(["", *heads, "$n$"]) + r" \\", r"\midrule"]
-    lines += [_latex_row(table, row) for row in table.rows]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join([*lines, *(f"% {note}" for note in notes(table))]) + "\n"
+    heads = ["", *(latex_text(column.heading) for column in table.columns), "$n$"]
+    main = _tabular(heads, [_latex_row(table, row) for row in table.rows], n_left=1)
+    return _float(table.caption, [main, *map(_latex_sheet, blocks(table))], notes(table))
 
 
-def _latex_row(table: Table, row: Row) -> str:
+def sheets_latex(sheets: Sequence[Sheet], caption: str, said: Iterable[str]) -> str:
+    """Return tables of text as one LaTeX `table`, with notes as comments."""
+    return _float(caption, [_latex_sheet(sheet) for sheet in sheets], said)
+
+
+def _float(caption: str, tabulars: Iterable[str], said: Iterable[str]) -> str:
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex_text(caption)}}}"]
+    lines += ["\n\\par\\medskip\n".join(tabulars), r"\end{table}"]
+    return "\n".join([*lines, *(f"% {' '.join(note.split())}" for note in said)]) + "\n"
+
+
+def _latex_sheet(sheet: Sheet) -> str:
+    return _tabular(map(latex_text, sheet.heads), (map(latex_text, line) for line in sheet.lines), sheet.n_left)
+
+
+def _tabular(heads: Iterable[str], lines: Iterable[Iterable[str]], n_left: int) -> str:
+    first = list(heads)
+    rows = [r"\begin{tabular}{" + "l" * n_left + "r" * (len(first) - n_left) + "}", r"\toprule"]
+    rows += [_latex_line(first), r"\midrule", *map(_latex_line, lines), r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(rows)
+
+
+def _latex_line(cells: Iterable[str]) -> str:
+    line = " & ".join(cells) + r" \\"
+    # behind a line's end or a rule, LaTeX would read these as an option or a star of it
+    return f"{{{line[0]}}}{line[1:]}" if line[0] in "[*" else line
+
+
+def _latex_row(table: Table, row: Row) -> list[str]:
     cells = [_latex_cell(table, row, column) for column in table.columns]
-    found = [table.cell(row.label, column.metric) for column in table.columns]
-    count = (
-        "--" if row.quoted is not None else f"{min(one.n_scored for one in found)}/{max(one.n_total for one in found)}"
-    )
     label = latex_text(row.label)
-    return " & ".join([rf"\textit{{{label}}}" if row.quoted is not None else label, *cells, count]) + r" \\"
+    return [_set(row, label), *cells, latex_text(count_text(table, row))]
 
 
 def _latex_cell(table: Table, row: Row, column: Column) -> str:
-    found = table.cell(row.label, column.metric)
-    if found.mean is None:
-        return "--"
-    mean = number(found.mean, column.digits)
-    ends = interval(found.ci_low, found.ci_high, column.digits)
-    small = f"{ends}{doubt(table, column.metric, row.label)}".strip()
-    shown = f"{mean} {{\\scriptsize {small}}}" if small else mean
-    return rf"\textit{{{shown}}}" if row.quoted is not None else shown
+    mean, *small = map(latex_text, cell_parts(table, row, column))
+    if table.cell(row.label, column.metric).mean is None and not small:
+        return mean
+    return _set(row, f"{mean} {{\\scriptsize {' '.join(small)}}}" if small else mean)
+
+
+def _set(row: Row, text: str) -> str:
+    return text if row.quoted is None else rf"\textit{{{text}}}"
 
 
 def to_csv(table: Table) -> str:
-    """Return one line a cell: row, metric, mean, ci_low, ci_high, n_scored, n_total, quoted, verified."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total", "quoted", "verified"])
+    """Return one line a cell: the number, what it stands against, and the mean that counts failures.
+
+    A cell stands against the published value of the row that its row should reproduce; `covered` says whether our
+    interval holds that value. What does not apply is empty.
+    """
     quoted = {row.label: row.quoted is not None for row in table.rows}
+    beside = {(one.row, one.metric): one for one in table.reproductions}
+    penalised = {(one.row, one.metric): one for one in table.penalised}
+    lines = []
     for cell in table.cells:
         found = cell.interval
-        values = [found.mean, found.ci_low, found.ci_high]
-        shown = ["" if value is None else repr(value) for value in values]
-        writer.writerow([cell.row, cell.metric, *shown, found.n_scored, found.n_total, quoted[cell.row], cell.verified])
+        line = [cell.row, cell.metric, found.mean, found.ci_low, found.ci_high, found.n_scored, found.n_total]
+        one, other = beside.get((cell.row, cell.metric)), penalised.get((cell.row, cell.metric))
+        line += [quoted[cell.row], cell.verified]
+        line += [None] * 4 if one is None else [one.against, one.published, one.difference, one.covered]
+        mean = None if other is None else other.interval
+        line += [None] * 4 if other is None or mean is None else [other.n_failed, mean.mean, mean.ci_low, mean.ci_high]
+        lines.append(line)
+    return csv_text([*_CSV_HEADS, *_CSV_MORE, *_CSV_PENALISED], lines)
+
+
+def paired_csv(table: Table) -> str:
+    """Return one line a paired difference; only the heads for a table without any."""
+    found = [(one, one.difference) for one in table.comparisons]
+    lines = [[one.a, one.b, one.metric, it.diff, it.ci_low, it.ci_high, it.p, it.n] for one, it in found]
+    return csv_text(["a", "b", "metric", "difference", "ci_low", "ci_high", "p", "n"], lines)
+
+
+def csv_text(heads: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+    """Return lines as CSV, numbers in full precision, None as an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows(["" if value is None else value for value in line] for line in lines)
     return text.getvalue()

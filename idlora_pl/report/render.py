@@ -1,11 +1,11 @@
-"""A table as text, and as Markdown. Missing numbers are dashes."""
+"""The parts of a table as text. Missing numbers are dashes."""
 
+from idlora_pl.report.sheet import Sheet
+from idlora_pl.report.speakers import few_speakers
 from idlora_pl.report.table import Column, Row, Table
 
 DASH = "–"
 UNVERIFIED = "unverified"
-FEW_SPEAKERS = 6
-"""Below this many, a sign-flip test cannot come below p = 0.05, and a bootstrap sees too little of the spread."""
 
 
 def number(value: float | None, digits: int, *, sign: bool = False) -> str:
@@ -102,7 +102,7 @@ def penalty_lines(table: Table) -> list[str]:
         mean = f"{number(found.mean, column.digits)} {interval(found.ci_low, found.ci_high, column.digits)}".strip()
         said.append(
             f"{cell.row}, {column.title}: {mean} with {n_failed} failures counted as {column.worst:g}"
-            + doubt(table, cell.metric, cell.row)
+            + (f" ({UNVERIFIED})" if doubt(table, cell.metric, cell.row) else "")
         )
     return said
 
@@ -114,17 +114,13 @@ def doubts(table: Table) -> list[str]:
         for cell in table.cells
         if cell.n_left_out
     ]
-    if few := {cell.n_speakers for cell in table.cells if 1 < cell.n_speakers < FEW_SPEAKERS}:
-        counted = f"{min(few)} to {max(few)}" if len(few) > 1 else f"{min(few)}"
-        said.append(
-            f"Intervals over so few speakers ({counted}) are too narrow; read them as a spread, not as a bound."
-        )
+    said += few_speakers(cell.n_speakers for cell in table.cells)
     if not all(cell.verified for cell in table.cells):
         said.append(
             f"{UNVERIFIED.capitalize()}: the anchor of the scorer had not passed on the machine that scored; "
             "`idlora doctor` says why, and `idlora score --again all` scores anew."
         )
-    return [*said, *table.mixed]
+    return said
 
 
 def notes(table: Table) -> list[str]:
@@ -135,7 +131,7 @@ def notes(table: Table) -> list[str]:
         "Paired: a - b on the same clips, p from sign flips over speakers."
     ]
     said += penalty_lines(table)
-    said += doubts(table)
+    said += [*doubts(table), *table.remarks]
     if reproduction_lines(table):
         said.append("Covered: our 95 % interval contains the published value.")
     said += [
@@ -153,36 +149,12 @@ def notes(table: Table) -> list[str]:
     return said
 
 
-def blocks(table: Table) -> list[tuple[list[str], list[tuple[str, ...]]]]:
-    """Return the blocks under a table, each with its heads: paired differences, and ours beside published."""
-    found: list[tuple[list[str], list[tuple[str, ...]]]] = []
+def blocks(table: Table) -> list[Sheet]:
+    """Return the blocks under a table: paired differences, and ours beside published."""
+    found = []
     if table.comparisons:
-        found.append((["paired", "metric", "difference", "p", "n"], list(comparison_lines(table))))
+        found.append(Sheet(("paired", "metric", "difference", "p", "n"), tuple(comparison_lines(table))))
     if lines := reproduction_lines(table):
-        heads = ["ours / published", "metric", "ours", "published", "difference", "covered"]
-        found.append((heads, list(lines)))
+        heads = ("ours / published", "metric", "ours", "published", "difference", "covered")
+        found.append(Sheet(heads, tuple(lines)))
     return found
-
-
-def to_markdown(table: Table) -> str:
-    """Return the table as Markdown, with the paired block and the notes."""
-    heads = ["row", *(column.heading for column in table.columns), "n"]
-    lines = [f"**{table.caption}**", ""] if table.caption else []
-    lines += [_line(heads), _line(["---"] * len(heads))]
-    for row in table.rows:
-        cells = [cell_text(table, row, column) for column in table.columns]
-        if row.quoted is not None:
-            cells = [cell if cell == DASH else f"*{cell}*" for cell in cells]
-        lines.append(_line([_escape(row.label), *cells, count_text(table, row)]))
-    for heads, block in blocks(table):
-        lines += ["", _line(heads), _line(["---"] * len(heads))]
-        lines += [_line([_escape(text) for text in line]) for line in block]
-    return "\n".join([*lines, "", *(f"- {_escape(note)}" for note in notes(table))]) + "\n"
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|")

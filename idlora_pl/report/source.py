@@ -1,21 +1,17 @@
 """Where a table comes from: a ``scores.jsonl``, or a yaml file that names runs and quoted rows."""
 
+import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from idlora_pl.report.build import build_table
+from idlora_pl.report.declared import declared, quoted_row
 from idlora_pl.report.scores import ScoreRow, located, read_scores, row_names
 from idlora_pl.report.scores_table import table_from_scores
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
-
-_TABLE_KEYS = {"caption", "columns", "rows", "paired", "command", "split"}
-_COLUMN_KEYS = {"title", "better", "digits", "worst"}
-_ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command", "against", "method"}
 
 
 def read_table(
@@ -30,7 +26,7 @@ def read_table(
     Args:
         path: The file.
         runs_dir: Folder of the runs that a yaml names.
-        known: Columns that the table of a ``scores.jsonl`` may have beside ``COLUMNS``.
+        known: Columns of all scores that exist, which a table may have beside ``COLUMNS``.
         paired: Pairs of rows of a ``scores.jsonl`` to compare; a yaml names its own.
 
     Returns:
@@ -48,10 +44,12 @@ def read_table(
         raise ValueError(
             f"{path} names the rows that it compares; put {paired[0][0]}, {paired[0][1]} under its key paired"
         )
-    return table_from_yaml(path, runs_dir)
+    return table_from_yaml(path, runs_dir, known)
 
 
-def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Table, list[ScoreRow]]:
+def table_from_yaml(
+    path: Path | str, runs_dir: Path | str = "runs", known: Mapping[str, Column] = COLUMNS
+) -> tuple[Table, list[ScoreRow]]:
     """Rebuild a table that a yaml file declares.
 
     The file holds ``caption``, ``columns`` (metric: title, better, digits), ``rows`` (label with ``run`` and
@@ -72,40 +70,10 @@ def table_from_yaml(path: Path | str, runs_dir: Path | str = "runs") -> tuple[Ta
         rows.append(row)
         scores += found
     paired = [(a, b) for a, b in content.get("paired", [])]
-    return build_table(scores, rows, columns, paired, caption=content.get("caption", "")), scores
-
-
-def declared(path: Path) -> tuple[dict[str, Any], list[Column]]:
-    """Return the keys of a table yaml, all of them known, and its columns.
-
-    Raises:
-        ValueError: The file is no table yaml, or a method is no text or stands at two rows.
-    """
-    content = _mapping(_load(path), _TABLE_KEYS, {"columns", "rows"}, str(path))
-    columns = [
-        Column(
-            metric,
-            **{"title": metric} | _mapping(options, _COLUMN_KEYS, {"better"}, f"{path}, columns.{metric}"),
-        )
-        for metric, options in content["columns"].items()
-    ]
-    owner: dict[str, int] = {}
-    for number, entry in enumerate(content["rows"]):
-        method = _mapping(entry, _ROW_KEYS, {"label"}, f"{path}, rows[{number}]").get("method")
-        if method is not None and not (isinstance(method, str) and method):
-            raise ValueError(f"{path}, rows[{number}]: method must be the name of a row of scores; got {method!r}")
-        if method is not None and owner.setdefault(method, number) != number:
-            raise ValueError(f"{path}, rows[{number}]: method '{method}' is that of rows[{owner[method]}]; correct one")
-    return content, columns
-
-
-def _load(path: Path) -> object:
     try:
-        return yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist; give a scores.jsonl or a yaml of experiments/tables") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not yaml ({' '.join(str(error).split())}); correct it") from error
+        return build_table(scores, rows, columns, paired, caption=content.get("caption", ""), known=known), scores
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, where: str) -> tuple[Row, list[ScoreRow]]:
@@ -126,34 +94,19 @@ def _row(options: Mapping[str, Any], columns: list[Column], runs_dir: Path, wher
     wanted = sampling or (names[0] if len(names) == 1 else run)
     if wanted not in names and sampling is None:
         raise ValueError(f"{where}: {folder} holds the rows {', '.join(names)}; name one with sampling")
+    if wanted not in names:
+        raise ValueError(f"{where}: row '{wanted}' is not in {folder / 'scores.jsonl'}; it holds {', '.join(names)}")
     chosen = [replace(score, row=label) for score in scores if score.row == wanted]
     return row, located(chosen, folder)
-
-
-def quoted_row(options: Mapping[str, Any], columns: list[Column], where: str) -> Row:
-    """Return a row of published numbers."""
-    if unknown := options["quoted"].keys() - {column.metric for column in columns}:
-        raise ValueError(f"{where}: quoted names '{min(unknown)}', which is no column of this table")
-    source, method = options.get("source", ""), options.get("method", "")
-    return Row(options["label"], quoted=options["quoted"], source=source, method=method)
 
 
 def _run_folder(run: str, runs_dir: Path, where: str) -> Path | None:
     """Find the folder of a run; None when there is none, and an error when there are several."""
     if (runs_dir / run).is_dir():
         return runs_dir / run
-    found = sorted(p for p in runs_dir.glob(f"{run}-*") if re.fullmatch(r"-[0-9a-f]{8}", p.name[len(run) :]))
+    parent, name = (runs_dir / run).parent, (runs_dir / run).name
+    beside = sorted(parent.glob(f"{glob.escape(name)}-*"))
+    found = [folder for folder in beside if re.fullmatch(r"-[0-9a-f]{8}", folder.name[len(name) :])]
     if len(found) > 1:
         raise ValueError(f"{where}: run '{run}' could be {', '.join(p.name for p in found)}; write one of them")
     return found[0] if found else None
-
-
-def _mapping(value: object, allowed: set[str], needed: set[str], where: str) -> dict[str, Any]:
-    """Return a mapping whose keys were checked."""
-    if not isinstance(value, dict):
-        raise ValueError(f"{where}: must be a mapping with {', '.join(sorted(needed))}; got {value!r}")
-    if unknown := value.keys() - allowed:
-        raise ValueError(f"{where}: unknown key '{min(unknown)}'; known are {', '.join(sorted(allowed))}")
-    if missing := needed - value.keys():
-        raise ValueError(f"{where}: the key '{min(missing)}' is missing")
-    return value

@@ -36,8 +36,18 @@ class Column:
             raise ValueError(f"column {self.metric}: better must be higher, lower or near zero; got {self.better!r}")
 
     @property
+    def is_unsigned(self) -> bool:
+        """Whether means and differences are of the distance from zero, in which early and late do not cancel."""
+        return self.better == "near zero"
+
+    @property
     def heading(self) -> str:
-        """The title with an arrow towards better."""
+        """The title with an arrow towards better, between bars where signs are left out."""
+        return f"|{self.title}| {_ARROWS[self.better]}" if self.is_unsigned else self.clip_heading
+
+    @property
+    def clip_heading(self) -> str:
+        """The title with an arrow, for values of single clips, which keep their sign."""
         return f"{self.title} {_ARROWS[self.better]}"
 
 
@@ -89,7 +99,7 @@ class Table:
         seconds: Wall time by phase of the run.
         caption: One line above the table.
         findings: Sentences under the table, see `findings.py`.
-        mixed: Sentences about rows that were scored with several versions, see `mixed.py`.
+        remarks: Sentences about what the rows differ in or lack.
     """
 
     columns: tuple[Column, ...]
@@ -101,7 +111,7 @@ class Table:
     seconds: dict[str, float] = field(default_factory=dict)
     caption: str = ""
     findings: tuple[str, ...] = ()
-    mixed: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def cell(self, row: str, metric: str) -> Interval:
         """Return the number of one row and metric."""
@@ -121,7 +131,7 @@ class Table:
     def to_dict(self) -> JSONTable:
         """Return the content of ``table.json``: ``rows``, ``paired``, ``seconds``, and the other parts if any."""
         more: JSONTable = {"findings": list(self.findings)} if self.findings else {}
-        more |= {"mixed": list(self.mixed)} if self.mixed else {}
+        more |= {"remarks": list(self.remarks)} if self.remarks else {}
         if self.penalised:
             more["penalised"] = [
                 {"row": one.row, "metric": one.metric, **asdict(one.interval), "n_failed": one.n_failed}

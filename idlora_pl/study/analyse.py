@@ -1,14 +1,11 @@
-"""From answers, or from published shares, to the rows of a study's tables."""
+"""From answers to the rows of a study's tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from idlora_pl.study.answers import Answer, Answers
-from idlora_pl.study.opinion import Opinion, gap_p_value, opinion, two_way_interval
+from idlora_pl.study.opinion import Opinion, opinion, two_way_interval
 from idlora_pl.study.statistics import Preference, krippendorff_alpha, majority_differences, preference, sign_test
 
 SCENARIO_MARK = "__"
@@ -25,7 +22,8 @@ class PreferenceRow:
         found: Counts and tests.
         alpha: Krippendorff's alpha of the raters (nominal); None where it cannot be computed.
         published: Shares in percent as they were published; None for our own studies.
-        p_worst: Largest p-value over the published range of answer counts; None for our own studies.
+        p_least: Smallest p-value over all counts of answers that round to the published shares; None for our own.
+        p_worst: Largest one.
     """
 
     comparison: str
@@ -33,6 +31,7 @@ class PreferenceRow:
     found: Preference
     alpha: float | None = None
     published: tuple[float, float, float] | None = None
+    p_least: float | None = None
     p_worst: float | None = None
 
 
@@ -43,7 +42,7 @@ class OpinionRow:
     Attributes:
         scenario: Name of the scenario; "overall" for all items.
         scores: By method.
-        p: Two-sided p-value of the first two methods' difference; None where there is one method.
+        p: Two-sided p-value of the first two methods' difference; None where there is one method or one item.
         gap: First minus second method with its 95 % interval over items and raters; None for published numbers.
         alpha: Krippendorff's alpha (interval) over the methods' trials.
     """
@@ -90,7 +89,8 @@ def _opinion_row(name: str, group: Sequence[Answer], methods: Sequence[str]) -> 
         if differences:
             gap = (sum(differences.values()) / len(differences), *two_way_interval(differences))
             by_item = majority_differences({place: _sign(value) for place, value in differences.items()})
-            p = sign_test(sum(x > 0 for x in by_item.values()), sum(x < 0 for x in by_item.values()))
+            if len(by_item) > 1:  # with one item, the test gives 1 whatever was answered
+                p = sign_test(sum(x > 0 for x in by_item.values()), sum(x < 0 for x in by_item.values()))
     return OpinionRow(name, scores, p, gap, krippendorff_alpha(trials, "interval"))
 
 
@@ -104,74 +104,3 @@ def _scenario(answer: Answer) -> str:
 
 def _sign(value: float) -> int:
     return (value > 0) - (value < 0)
-
-
-def is_published_study(path: Path) -> bool:
-    """Tell whether a file is a yaml of published study results, and not a table of scores."""
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        return False
-    return any(line.startswith("kind:") for line in path.read_text(errors="replace").splitlines())
-
-
-def read_published(path: Path) -> dict[str, Any]:
-    """Read a yaml of published results.
-
-    The file holds `kind` (ab or mos), `title`, `source` and, for ab, `n` (answers a question, as [least, most]) and
-    `shares` (percent of ours, tie, other by comparison and question); for mos `n` (answers by scenario, "each" for
-    the rest) and `scores` (mean and half-width of the 95 % interval by scenario and method).
-
-    Raises:
-        ValueError: The file is not as described.
-    """
-    try:
-        held = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path} is no yaml file of published results ({' '.join(str(error).split())})") from error
-    needed = {"kind", "title", "source", "n"}
-    if not isinstance(held, Mapping) or not needed <= held.keys() or held["kind"] not in ("ab", "mos"):
-        raise ValueError(f"{path}: must hold {', '.join(sorted(needed))}, with kind ab or mos")
-    name = {"ab": "shares", "mos": "scores"}[held["kind"]]
-    if not isinstance(held.get(name), Mapping):
-        raise ValueError(f"{path}: the key '{name}' is missing; see experiments/tables for an example")
-    return dict(held)
-
-
-def published_preferences(held: Mapping[str, Any], where: str) -> list[PreferenceRow]:
-    """Return the rows of published shares, with tests at every published count of answers."""
-    least, most = held["n"]
-    return [
-        _published_row(comparison, question, shares, (least, most), where)
-        for comparison, by_question in held["shares"].items()
-        for question, shares in by_question.items()
-    ]
-
-
-def published_opinions(held: Mapping[str, Any]) -> list[OpinionRow]:
-    """Return the rows of published opinion scores."""
-    return [_published_opinion(name, by_method, held["n"]) for name, by_method in held["scores"].items()]
-
-
-def _published_row(
-    comparison: str, question: str, shares: Sequence[float], n: tuple[int, int], where: str
-) -> PreferenceRow:
-    if len(shares) != 3 or not 97 <= sum(shares) <= 103:
-        raise ValueError(f"{where}: {comparison}, {question}: shares must be three percentages; got {shares}")
-    found = [preference(*_counts(shares, count)) for count in range(n[0], n[1] + 1)]
-    worst = max((one.p for one in found if one.p is not None), default=None)
-    middle = found[len(found) // 2]
-    return PreferenceRow(comparison, question, middle, None, (shares[0], shares[1], shares[2]), worst)
-
-
-def _counts(shares: Sequence[float], n: int) -> tuple[int, int, int]:
-    """Turn percentages into counts of n answers; ties take up what rounding leaves."""
-    wins, losses = round(shares[0] * n / 100), round(shares[2] * n / 100)
-    return wins, max(0, n - wins - losses), losses
-
-
-def _published_opinion(name: str, by_method: Mapping[str, Sequence[float]], n: int | Mapping[str, int]) -> OpinionRow:
-    count = n if isinstance(n, int) else n.get(name, n["each"])
-    scores = {
-        method: Opinion(mean, half, mean - half, mean + half, count) for method, (mean, half) in by_method.items()
-    }
-    values = [(mean, half) for mean, half in by_method.values()]
-    return OpinionRow(name, scores, gap_p_value(*values[:2]) if len(values) > 1 else None)

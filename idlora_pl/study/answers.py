@@ -1,12 +1,12 @@
 """The answers of raters, read back with the key of the study."""
 
-import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_VALUES = {"ab": ("left", "tie", "right"), "mos": ("1", "2", "3", "4", "5")}
+from idlora_pl.study.key import VALUES, read_json
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,6 @@ class Answers:
     n_missing: int
 
 
-def read_key(folder: Path) -> dict[str, Any]:
-    """Read the key of a study.
-
-    Raises:
-        ValueError: The folder holds none.
-    """
-    path = folder / "key.json"
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; give the folder that `idlora study make` wrote")
-    key: dict[str, Any] = json.loads(path.read_text())
-    return key
-
-
 def read_answers(key: Mapping[str, Any], folder: Path, *, failures_allowed: int = 0) -> Answers:
     """Read the answer files of a study.
 
@@ -76,7 +63,7 @@ def read_answers(key: Mapping[str, Any], folder: Path, *, failures_allowed: int 
         if found["rater"] in by_rater:
             raise ValueError(f"{path}: rater {found['rater']} has two files; keep one")
         by_rater[found["rater"]] = found["answers"]
-    failed = {rater: _n_failed(key, given) for rater, given in by_rater.items()}
+    failed = {rater: n_failed(key, given) for rater, given in by_rater.items()}
     inattentive = {rater: n for rater, n in failed.items() if n > failures_allowed}
     attentive = {rater: given for rater, given in by_rater.items() if rater not in inattentive}
     kept = [_decode(key, rater, one) for rater, given in attentive.items() for one in given if _counts(key, one)]
@@ -85,16 +72,15 @@ def read_answers(key: Mapping[str, Any], folder: Path, *, failures_allowed: int 
 
 
 def _read(path: Path, key: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error}); ask the rater to save it again") from error
+    found = read_json(path, "ask the rater to save it again")
     if not isinstance(found, dict) or not {"study", "rater", "answers"} <= found.keys():
         raise ValueError(f"{path}: no answer file; it must hold study, rater and answers")
     if found["study"] != key["study"]:
-        raise ValueError(f"{path}: answers of study {found['study']}, the key is of {key['study']}; move it away")
-    if found["rater"] not in key["sides"]:
-        raise ValueError(f"{path}: rater {found['rater']!r} is none of {', '.join(key['sides'])}; correct the code")
+        raise ValueError(f"{path}: answers of study {found['study']!s:.40}, the key is of {key['study']}; move it away")
+    if not isinstance(found["rater"], str) or found["rater"] not in key["sides"]:
+        raise ValueError(f"{path}: rater {found['rater']!r:.40} is none of {', '.join(key['sides'])}; correct the code")
+    if not isinstance(found["answers"], list):
+        raise ValueError(f"{path}: answers must be a list of objects with trial, question and answer; save it again")
     seen = set()
     for one in found["answers"]:
         _check(path, key, one)
@@ -105,25 +91,30 @@ def _read(path: Path, key: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _check(path: Path, key: Mapping[str, Any], one: Mapping[str, Any]) -> None:
-    known = one.get("trial") in key["trials"] or one.get("trial") in key["attention"]
-    if not known or one.get("question") not in key["questions"]:
-        raise ValueError(f"{path}: no trial {one.get('trial')!r} with question {one.get('question')!r} in this study")
-    if one.get("answer") not in _VALUES[key["kind"]]:
-        choices = ", ".join(_VALUES[key["kind"]])
-        raise ValueError(
-            f"{path}: trial {one['trial']} has the answer {one.get('answer')!r}; it must be one of {choices}"
-        )
+def _check(path: Path, key: Mapping[str, Any], one: object) -> None:
+    if not isinstance(one, dict) or not all(isinstance(one.get(k), str) for k in ("trial", "question", "answer")):
+        raise ValueError(f"{path}: an answer must have trial, question and answer as text; got {one!r:.80}")
+    known = one["trial"] in key["trials"] or one["trial"] in key["attention"]
+    if not known or one["question"] not in key["questions"]:
+        raise ValueError(f"{path}: no trial {one['trial']!r} with question {one['question']!r} in this study")
+    if one["answer"] not in VALUES[key["kind"]]:
+        choices = ", ".join(VALUES[key["kind"]])
+        raise ValueError(f"{path}: trial {one['trial']} has the answer {one['answer']!r}; it must be one of {choices}")
 
 
 def _counts(key: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
     return one["trial"] in key["trials"]
 
 
-def _n_failed(key: Mapping[str, Any], given: list[dict[str, Any]]) -> int:
-    """Count the attention trials with a wrong answer."""
+def n_failed(key: Mapping[str, Any], given: list[dict[str, Any]]) -> int:
+    """Count the attention screens of a rater on which not every question has the answer that was asked for.
+
+    A screen that was left out is failed too; each rater of a study has the same number of them.
+    """
     asked = key["attention"]
-    return len({one["trial"] for one in given if one["trial"] in asked and one["answer"] != asked[one["trial"]]})
+    right = Counter(one["trial"] for one in given if asked.get(one["trial"]) == one["answer"])
+    passed = sum(count == len(key["questions"]) for count in right.values())
+    return max(0, len(asked) // len(key["sides"]) - passed)
 
 
 def _decode(key: Mapping[str, Any], rater: str, one: Mapping[str, Any]) -> Answer:

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table as RichTable
-
-from idlora_pl.study.answers import Answer, Answers, read_answers, read_key
+from idlora_pl.report.export import csv_text
+from idlora_pl.report.sheet import Sheet
+from idlora_pl.study.answers import Answer, Answers, read_answers
+from idlora_pl.study.key import read_key
 from idlora_pl.study.opinion import two_way_interval
 from idlora_pl.study.render import DASH, percent
 
@@ -38,13 +39,18 @@ class Beside:
     n: int
 
     @property
+    def difference(self) -> float | None:
+        """Ours minus published; None where our study lacks it."""
+        return None if self.ours is None else self.ours - self.published
+
+    @property
     def covered(self) -> bool | None:
         """Whether our interval holds the published number; None without an interval."""
         return None if self.low is None or self.high is None else self.low <= self.published <= self.high
 
 
 def own_answers(held: Mapping[str, Any], runs_dir: Path, where: str) -> Answers | None:
-    """Read the study that a yaml of published results names under `run`; None where it was not made yet.
+    """Read the study that a yaml of published results names under `run`; None where it has no answers yet.
 
     Raises:
         ValueError: The study is of the other kind, or its answers cannot be used.
@@ -57,7 +63,15 @@ def own_answers(held: Mapping[str, Any], runs_dir: Path, where: str) -> Answers 
         raise ValueError(
             f"{where}: run '{held['run']}' is a study of kind {key['kind']}, the table is of {held['kind']}"
         )
-    return read_answers(key, folder / ANSWERS)
+    return read_answers(key, folder / ANSWERS) if any((folder / ANSWERS).glob("*.json")) else None
+
+
+def what_is_missing(held: Mapping[str, Any], runs_dir: Path) -> str:
+    """Say what must be done before our own study stands beside the published one."""
+    folder = runs_dir / str(held.get("run", ""))
+    if "run" in held and (folder / "key.json").is_file():
+        return f"ours: {DASH}, not measured; collect answers into {folder / ANSWERS}"
+    return f"ours: {DASH}, not measured" + (f"; run `{held['command']}`" if "command" in held else "")
 
 
 def shares_beside(held: Mapping[str, Any], answers: Answers) -> list[Beside]:
@@ -72,7 +86,8 @@ def shares_beside(held: Mapping[str, Any], answers: Answers) -> list[Beside]:
                 if answer.question == question and answer.value and answer.methods[1:] == (names.get(comparison),)
             ]
             won = {(answer.item, answer.rater): float(answer.value > 0) for answer in given}
-            rows.append(_beside(comparison, question, wins / (wins + losses), won))
+            if wins + losses:
+                rows.append(_beside(comparison, question, wins / (wins + losses), won))
     return rows
 
 
@@ -98,26 +113,35 @@ def _beside(what: str, question: str, published: float, values: Mapping[tuple[st
     return Beside(what, question, published, sum(values.values()) / len(values), low, high, len(values))
 
 
-def beside_table(rows: Sequence[Beside], kind: str) -> RichTable:
+def beside_sheet(rows: Sequence[Beside], kind: str) -> Sheet:
     """Return the table of ours beside the published numbers."""
     title, second = {
         "ab": ("ours beside the published study: share of wins among decided answers, percent", "question"),
         "mos": ("ours beside the published study: mean opinion score", "method"),
     }[kind]
-    table = RichTable(title=title)
-    for place, head in enumerate(("compared", second, "published", "ours [95 %]", "n", "difference", "covered")):
-        table.add_column(head, justify="left" if place < 2 else "right")
     shown = percent if kind == "ab" else "{:.2f}".format
+    lines = []
     for row in rows:
         ends = "" if row.low is None or row.high is None else f" [{shown(row.low)}, {shown(row.high)}]"
         ours = DASH if row.ours is None else f"{shown(row.ours)}{ends}"
         scale = 100 if kind == "ab" else 1
         gap = DASH if row.ours is None else f"{scale * (row.ours - row.published):+.{1 if kind == 'ab' else 2}f}"
         covered = {True: "yes", False: "no", None: DASH}[row.covered]
-        table.add_row(row.what, row.question, shown(row.published), ours, str(row.n), gap, covered)
-    return table
+        lines.append((row.what, row.question, shown(row.published), ours, str(row.n), gap, covered))
+    heads = ("compared", second, "published", "ours [95 %]", "n", "difference", "covered")
+    return Sheet(heads, tuple(lines), title)
+
+
+def beside_csv(rows: Sequence[Beside], kind: str) -> str:
+    """Return ours beside the published numbers as CSV."""
+    heads = ["compared", {"ab": "question", "mos": "method"}[kind], "published", "ours", "ci_low", "ci_high", "n"]
+    lines = [
+        [row.what, row.question, row.published, row.ours, row.low, row.high, row.n, row.difference, row.covered]
+        for row in rows
+    ]
+    return csv_text([*heads, "difference", "covered"], lines)
 
 
 def beside_data(rows: Sequence[Beside]) -> list[dict[str, Any]]:
     """Return the rows for a JSON file."""
-    return [asdict(row) | {"covered": row.covered} for row in rows]
+    return [asdict(row) | {"difference": row.difference, "covered": row.covered} for row in rows]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.files import replacing
-from idlora_pl.study.analyse import opinions, preferences, published_opinions, published_preferences, read_published
-from idlora_pl.study.answers import Answers, read_answers, read_key
-from idlora_pl.study.beside import beside_data, beside_table, means_beside, own_answers, shares_beside
+from idlora_pl.report import show
+from idlora_pl.report.sheet import fitted
 from idlora_pl.study.design import Setup, make_plan
-from idlora_pl.study.render import DASH, opinion_notes, opinion_table, preference_notes, preference_table, to_data
+from idlora_pl.study.outcome import own_outcome, published_outcome, write_tables
 from idlora_pl.study.write import write_study
 
 
@@ -52,6 +51,7 @@ def _analyse_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--failures_allowed", type=int, default=0, help="attention screens a rater may fail (0)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the study that a yaml names (runs)")
     parser.add_argument("--output", type=Path, help="json file for the numbers")
+    parser.add_argument("--tables", type=Path, help="folder for table.json, .md, .tex and .csv")
     parser.set_defaults(run=_analyse)
 
 
@@ -80,81 +80,29 @@ def _make(options: argparse.Namespace) -> None:
     )
     plan = make_plan(setup)
     write_study(plan, options.output)
-    console = Console()
     n_screens = len(plan.key["trials"])
-    console.print(f"{n_screens} screens for each of {options.raters} raters, and {options.attention} attention screens")
+    said = [f"{n_screens} screens for each of {options.raters} raters, and {options.attention} attention screens"]
     if plan.key["left_out"]:
-        console.print(f"left out, because not every method has them: {', '.join(plan.key['left_out'])}")
-    console.print(f"give raters {options.output / 'page'} and a code each (r01, r02, ...)")
-    console.print(f"keep {options.output / 'key.json'}: it names the methods")
+        said.append(f"left out, because not every method has them: {', '.join(plan.key['left_out'])}")
+    said.append(f"give raters {options.output / 'page'} and a code each (r01, r02, ...)")
+    said.append(f"keep {options.output / 'key.json'}: it names the methods")
+    show(map(Text, said), Console())
 
 
 def _analyse(options: argparse.Namespace) -> None:
-    console = Console()
     if options.study.suffix in (".yaml", ".yml"):
-        notes, data = _published(options.study, console, options.runs)
+        found = published_outcome(options.study, options.runs)
+    elif options.answers is None:
+        raise ValueError("give --answers, the folder of the raters' json files")
     else:
-        notes, data = _own(options, console)
-    for note in notes:
-        console.print(note, style="dim")
+        found = own_outcome(options.study, options.answers, options.failures_allowed)
+    console = Console()
+    tables = [table for sheet in found.sheets for table in fitted(sheet, console.width)]
+    show([*tables, *(Text(note, style="dim") for note in found.notes)], console)
+    written = [] if options.tables is None else write_tables(found, options.tables)
     if options.output is not None:
         with replacing(options.output) as partial:
-            partial.write_text(json.dumps(data | {"notes": notes}, indent=1) + "\n")
-        console.print(f"wrote {options.output}")
-
-
-def _published(path: Path, console: Console, runs: Path) -> tuple[list[str], dict[str, list[dict[str, object]]]]:
-    """Print published results, and our own study beside them; return the notes and the numbers."""
-    held = read_published(path)
-    if held["kind"] == "ab":
-        shares = published_preferences(held, str(path))
-        console.print(preference_table(shares, held["title"]))
-        notes, data = preference_notes(held, shares), {"published": to_data(shares)}
-    else:
-        scores = published_opinions(held)
-        console.print(opinion_table(scores, held["title"]))
-        notes, data = opinion_notes(held, scores), {"published": to_data(scores)}
-    answers = own_answers(held, runs, str(path))
-    if answers is None:
-        missing = f"ours: {DASH}, not measured" + (f"; run `{held['command']}`" if "command" in held else "")
-        return [*notes, missing], data
-    rows = shares_beside(held, answers) if held["kind"] == "ab" else means_beside(held, answers)
-    console.print(beside_table(rows, held["kind"]))
-    covers = "Covered: our 95 % interval over items and raters holds the published number."
-    return [*notes, *_counted(answers), covers], data | {"ours": beside_data(rows)}
-
-
-def _counted(answers: Answers, n_asked: int | None = None) -> list[str]:
-    """Say whose answers count."""
-    raters = {answer.rater for answer in answers.kept}
-    asked = "" if n_asked is None else f" of {n_asked}"
-    notes = [f"{len(raters)} raters{asked} count; {answers.n_missing} of their answers are missing."]
-    for rater, failed in answers.inattentive.items():
-        notes.append(f"Rater {rater} is left out: {failed} attention screens failed.")
-    return notes
-
-
-def _own(options: argparse.Namespace, console: Console) -> tuple[list[str], dict[str, list[dict[str, object]]]]:
-    """Print the tables of an own study; return the notes and the numbers."""
-    if options.answers is None:
-        raise ValueError("give --answers, the folder of the raters' json files")
-    key = read_key(options.study)
-    answers = read_answers(key, options.answers, failures_allowed=options.failures_allowed)
-    notes = _counted(answers, len(key["sides"]))
-    if not answers.kept:
-        raise ValueError(f"no answer counts: every rater failed attention screens ({', '.join(answers.inattentive)})")
-    data: dict[str, list[dict[str, object]]] = {}
-    if key["kind"] == "ab":
-        rows = preferences(answers)
-        console.print(preference_table(rows, "A/B study"))
-        data["preferences"] = to_data(rows)
-        notes.append("p (answers): sign test over answers; p (items): each item counts once, by its majority.")
-        return notes, data
-    for question in key["questions"]:
-        found = opinions(answers, question)
-        console.print(opinion_table(found, f"Mean opinion score: {question}"))
-        data[question] = to_data(found)
-    notes.append(
-        "± is half of a 95 % t-interval over answers; difference: interval over items and raters; p over items."
-    )
-    return notes, data
+            partial.write_text(found.to_json())
+        written.append(options.output)
+    for path in written:
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -20,7 +20,7 @@ def write_study(plan: Plan, folder: Path) -> None:
         ValueError: The folder holds something.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} already holds something; give --output a new folder")
+        raise ValueError(f"{folder} already holds something; give a new folder, or move this one away")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     clips = partial / "page" / "clips"

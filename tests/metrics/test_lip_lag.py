@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import Expected
-from idlora_pl.metrics.lip_lag import LipLag, filled, interpolated, lag_correlations, level_db, peak_of, syllables
+from idlora_pl.metrics.lag_peaks import lag_correlations, peak_of, windowed_peaks
+from idlora_pl.metrics.lip_lag import (
+    LipLag,
+    filled,
+    interpolated,
+    level_db,
+    syllables,
+)
 from idlora_pl.metrics.scorable import Unscorable
 
 
@@ -75,6 +82,40 @@ def test_a_mouth_that_follows_the_sound_correlates_and_another_does_not() -> Non
     assert apart.values["lip_corr_landmarks"] < 0.5
     assert len(scores.curves["mouth_opening"].values) == 100
     assert scores.notes == {"mouth_found": "1.00"}
+
+
+def test_the_lag_over_time_shows_where_the_sound_slips() -> None:
+    early, late = talking(ahead_s=0.2, duration_s=10), talking(ahead_s=-0.12, duration_s=10)
+    spliced = torch.cat([early.waveform[:, : 5 * 16_000], late.waveform[:, 5 * 16_000 :]], dim=1)
+    curves = LipLag(PaintedMouth()).score_clip(replace(early, waveform=spliced), Expected()).curves
+    lags, heights = curves["lip_lag_landmarks"], curves["lip_corr_landmarks"]
+    assert (lags.start_s, lags.step_s, len(lags.values)) == (heights.start_s, heights.step_s, 41) == (0.0, 0.2, 41)
+    inside = [(i * 0.2, lag, height) for i, (lag, height) in enumerate(zip(lags.values, heights.values, strict=True))]
+    whole = lag(talking(duration_s=10))
+    for at, expected in ((range(0, 15), 5), (range(26, 41), -3)):
+        assert [inside[i][1] - whole for i in at] == pytest.approx([expected] * 15, abs=0.3)
+        assert min(inside[i][2] for i in at) > 0.8
+
+
+def test_a_window_in_which_nothing_moves_has_no_lag() -> None:
+    clip = talking(duration_s=10)
+    frames = clip.frames.clone()
+    frames[:125] = 0
+    curve = LipLag(PaintedMouth()).score_clip(replace(clip, frames=frames), Expected()).curves["lip_lag_landmarks"]
+    assert curve.values[0] is None
+    assert None not in curve.values[25:]
+
+
+def test_a_clip_shorter_than_a_window_is_one_window() -> None:
+    score = LipLag(PaintedMouth()).score_clip(talking(duration_s=1.4), Expected())
+    assert score.curves["lip_lag_landmarks"].values == pytest.approx((score.values["lip_lag_landmarks"],), abs=1e-3)
+
+
+def test_a_highest_point_at_the_edge_is_no_lag_of_a_window() -> None:
+    steps = torch.arange(200).double()
+    mouth, level = (torch.exp(-(((steps - place) / 30) ** 2)) for place in (140, 80))
+    assert windowed_peaks(mouth, level, 10, 200, 20) == [(None, None)]
+    assert windowed_peaks(mouth, level, 20, 200, 20)[0][0] == pytest.approx(15, abs=0.2)
 
 
 def test_stereo_is_averaged() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from idlora_pl.report import Column, Row, ScoreRow, build_table
+from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
 from idlora_pl.stats import clustered_interval, paired_difference
 
 
@@ -36,7 +36,7 @@ def test_table_json_has_exactly_its_keys() -> None:
     content = build_table(
         OURS + THEIRS, ["ours", "theirs"], ["wer"], [("ours", "theirs")], seconds={"fit": 12.5}
     ).to_dict()
-    assert list(content) == ["rows", "paired", "seconds"]
+    assert list(content) == ["rows", "paired", "seconds", "remarks"]
     assert list(content["rows"][0]) == ["row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total", "verified"]
     assert list(content["paired"][0]) == ["a", "b", "metric", "diff", "ci_low", "ci_high", "p", "n"]
     assert content["seconds"] == {"fit": 12.5}
@@ -80,3 +80,40 @@ def test_names_that_do_not_exist_are_refused() -> None:
         Column("wer", "WER", "up")
     with pytest.raises(ValueError, match="distinct names; got ours, ours"):
         build_table(OURS, ["ours", "ours"], ["wer"])
+
+
+LAG = Column("lag", "lip lag", "near zero", 1)
+
+
+def test_lags_to_both_sides_do_not_cancel() -> None:
+    early_and_late = rows_of("b", {"a1": -8.7, "b1": 4.3, "c1": 8.0}, "lag")
+    steady = rows_of("ours", {"a1": 2.0, "b1": 2.0, "c1": -2.0}, "lag")
+    table = build_table(early_and_late + steady, ["b", "ours"], [LAG], [("ours", "b")])
+    assert table.cell("b", "lag") == clustered_interval([8.7, 4.3, 8.0], ["a", "b", "c"])
+    assert (table.cell("b", "lag").mean, table.cell("ours", "lag").mean) == (pytest.approx(7.0), 2.0)
+    assert table.comparisons[0].difference.diff == pytest.approx(-5.0)
+    assert (LAG.heading, LAG.clip_heading) == ("|lip lag| →0", "lip lag →0")
+
+
+def test_lags_of_two_seeds_do_not_cancel() -> None:
+    seeds = [ScoreRow("a1", "ours", "a", seed=i, scores={"lag": lag}) for i, lag in enumerate((-3.0, 5.0))]
+    assert build_table(seeds, ["ours"], [LAG]).cell("ours", "lag").mean == 4.0
+
+
+def test_a_known_score_that_no_row_holds_is_dashes_and_a_note() -> None:
+    table = build_table(OURS, ["ours"], ["wer", Column("lse_d", "LSE-D", "lower")], known={"lse_d"})
+    text = to_markdown(table)
+    assert "| ours | 0.400 [0.200, 0.800] (3/4) unverified | – (0/4) | 0-3/4 |" in text
+    assert "- LSE-D: no row holds lse\\_d; `idlora score` with its scorer makes it.\n" in text
+    assert "no row holds" not in to_markdown(build_table([], ["ours"], ["wer"]))
+
+
+@pytest.mark.parametrize(
+    ("n_speakers", "said"),
+    [(5, "so few speakers (5) are too narrow; read them as a spread"), (8, "8 speakers are a little"), (12, "")],
+)
+def test_numbers_of_few_speakers_come_with_a_word(n_speakers: int, said: str) -> None:
+    rows = [ScoreRow(f"k{i}", "ours", f"s{i}", scores={"wer": i / 10}) for i in range(n_speakers)]
+    text = to_markdown(build_table(rows, ["ours"], ["wer"]))
+    assert (said or "Mean") in text
+    assert ("too narrow" in text) == bool(said)

@@ -32,7 +32,7 @@ def files_of(folder):
 
 def test_the_folder_holds_the_table_and_each_clip_once(page, shelf):
     names = {path.name for path in page.iterdir()}
-    tables = {"table.json", "table.md", "table.tex", "table.csv", "figure.png"}
+    tables = {"table.json", "table.md", "table.tex", "table.csv", "paired.csv", "figure.png"}
     assert names == tables | {"index.html", "clips", "pictures"}
     files = files_of(page)
     assert len(list((page / "clips").iterdir())) == 9  # 7 clips, the voice, the target

@@ -120,6 +120,23 @@ def test_sorting_by_a_difference_finds_where_a_row_falls_behind(page, shelf):
     assert page.one("#list tbody tr").text.split()[-3] == "+0.25u"
 
 
+def test_seeds_with_early_and_late_sound_do_not_cancel_on_the_page_either(chromium, tmp_path):
+    lags = {"a": (-4.0, 8.0), "b": (3.0, -3.0)}
+    scores = [
+        ScoreRow("k", row, "ada", seed, {"lip_offset": lag})
+        for row, pair in lags.items()
+        for seed, lag in enumerate(pair)
+    ]
+    table = build_table(scores, ["a", "b"], [Column("lip_offset", "lip offset", "near zero", 1)], [("b", "a")])
+    assert table.comparisons[0].difference.diff == -3.0
+    page = Opened(chromium, write_page(table, scores, tmp_path / "page"))
+    page.choose("against", "a")
+    shown = [row.text for row in page.all("#list tbody tr")]
+    assert [("-3.0" in text, "+" in text) for text in shown] == [(True, False)] * 2
+    assert "lip offset" in page.one("#list thead").text
+    assert "|lip offset|" in page.one("table").text
+
+
 def test_filters_leave_what_they_name(page, shelf):
     page.choose("row", "<i>kling</i>")
     assert {row for _, row in page.listed()} == {"<i>kling</i>"}

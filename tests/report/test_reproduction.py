@@ -36,9 +36,9 @@ def test_numbers_of_scorers_that_proved_nothing_say_so_wherever_they_are_printed
         made = table([0.1, 0.2, None], verified=verified)
         text = to_markdown(made)
         assert text.count("] unverified |") + text.count("(2/3) unverified |") == n_marks  # two cells, one reproduction
-        assert ("failures counted as 1 unverified" in text) == (not verified)
+        assert ("failures counted as 1 (unverified)" in text) == (not verified)
         assert ("`idlora doctor` says why" in text) == (not verified)
-        assert to_latex(made).split(r"\end{table}")[0].count("unverified") == (0 if verified else 2)
+        assert to_latex(made).split(r"\end{table}")[0].count("unverified") == (0 if verified else 3)
         kept = [line["verified"] for line in csv.DictReader(io.StringIO(to_csv(made)))]
         assert kept == [str(verified)] * 2 + ["True"] * 2
         assert [cell["verified"] for cell in made.to_dict()["rows"]] == [verified] * 2 + [True] * 2
@@ -79,6 +79,19 @@ def test_failures_count_as_the_worst_value_beside_the_plain_mean():
     assert (cell.row, cell.metric, cell.interval.mean) == ("ours", "wer", pytest.approx((0.2 + 1 + 0.4 + 1) / 4))
     assert "ours, WER: 0.650" in to_markdown(made)
     assert "with 2 failures counted as 1" in to_markdown(made)
+
+
+def test_failures_in_a_column_without_a_worst_value_are_said():
+    lse = Column("lse_d", "LSE-D", "lower")
+    clips = [("ours", 7.0), ("ours", None), ("ours", None), ("b", 8.0), ("b", 9.0), ("b", 8.0)]
+    scored = [
+        ScoreRow(f"{i % 3}", row, "s", scores={"lse_d": v}, reasons={} if v else {"lse_d": "no_face"})
+        for i, (row, v) in enumerate(clips)
+    ]
+    said = "- LSE-D: no worst value, so failures are left out of every mean (ours 2).\n"
+    assert said in to_markdown(build_table(scored, ["ours", "b"], [lse]))
+    assert "no worst value" not in to_markdown(build_table(scored, ["ours", "b"], [replace(lse, worst=20.0)]))
+    assert "no worst value" not in to_markdown(build_table(scored, ["b"], [lse]))
 
 
 def test_without_failures_there_is_no_penalty():

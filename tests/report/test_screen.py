@@ -1,14 +1,18 @@
 """Tables on a narrow screen, scores that nobody has, pairs on request, and what counts as a failure."""
 
 import io
+import re
 from dataclasses import replace
+from functools import cache
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from idlora_pl.cli import main
-from idlora_pl.report import Column, ScoreRow, append_scores, build_table, to_markdown, to_rich
+from idlora_pl.report import Column, Row, ScoreRow, append_scores, build_table, show, to_markdown, to_rich
 from idlora_pl.report.reasons import is_failure
+from idlora_pl.report.render import blocks, cell_parts, count_text
 from idlora_pl.report.row import ScorerFacts
 
 METRICS = tuple(f"score_{letter}" for letter in "abcdefghij")
@@ -30,8 +34,7 @@ def row(key, label, value, reason="", seed=None, names=METRICS):
 
 def printed(table, width):
     console = Console(width=width, file=io.StringIO())
-    for part in to_rich(table, console.width):
-        console.print(part)
+    show(to_rich(table, console.width), console)
     return console.file.getvalue()
 
 
@@ -41,7 +44,81 @@ def test_no_number_is_cut_off_on_a_narrow_screen(width):
     text = printed(build_table(rows, ["ours", "theirs"], COLUMNS), width)
     assert "…" not in text
     assert text.count("[0.123, 0.456]") == 2 * len(METRICS)
-    assert max(map(len, text.splitlines())) <= width
+    assert max(len(line) for line in text.splitlines() if line[:1] in "┏┃┡│└") <= width
+
+
+@cache
+def wide_table():
+    """Labels, titles and intervals as long as those of the paper's tables, with pairs and published numbers."""
+    names = ("spk_sim", "face_sim", "lse_d", "lse_c", "clap", "wer")
+    titles = ("Spk Sim (authors' hybrid)", "Face Sim", "LSE-D", "LSE-C", "CLAP", "WER")
+    columns = [Column(name, title, "higher") for name, title in zip(names, titles, strict=True)]
+    rows = []
+    for label in ("ours", "without_identity_guidance_and_reference"):
+        for number in range(35):
+            one = row(f"{'abcdefgh'[number % 8]}{number:02}", label, 0.2 + number / 100, names=names)
+            if number < 5:
+                one = replace(one, scores=one.scores | {"wer": None}, reasons={"wer": "no_audio"})
+            facts = {"all": ScorerFacts(names, "none", False)}
+            rows.append(replace(one, scorers=facts))
+    quoted = {label: Row(label, dict.fromkeys(names, 0.477)) for label in ("ID-LoRA", "ElevenLabs v3 + Wan2.2 [声]")}
+    ours = Row("ours", against="ID-LoRA")
+    listed = [ours, "without_identity_guidance_and_reference", *quoted.values()]
+    return build_table(rows, listed, columns, [("ours", rows[-1].row)], caption="CelebV-HQ hard: see [bold] and [/b]")
+
+
+def squeezed(*texts):
+    return "".join("".join(texts).split())
+
+
+def columns_of(text):
+    """The text of each column of each printed table, without spaces and line breaks."""
+    found = []
+    for block in re.split("(?=┏)", text)[1:]:
+        lines = [line for line in block.splitlines() if line and line[0] in "┃│"]
+        assert len({len(re.split("[┃│]", line)) for line in lines}) == 1
+        found += [squeezed(*parts) for parts in zip(*(re.split("[┃│]", line) for line in lines), strict=True)][1:-1]
+    return found
+
+
+@pytest.mark.parametrize("width", range(60, 200))
+def test_at_every_width_each_line_ends_with_its_border_and_no_cell_is_lost(width):
+    table = wide_table()
+    text = printed(table, width)
+    bordered = [line for line in text.splitlines() if line and line[0] in "┏┃┡│└"]
+    assert all((line[0], line[-1]) in {("┏", "┓"), ("┃", "┃"), ("┡", "┩"), ("│", "│"), ("└", "┘")} for line in bordered)
+    assert max(map(cell_len, bordered)) <= width
+    columns = columns_of(text)
+    for row_ in table.rows:
+        for column in table.columns:
+            wanted = squeezed("".join(cell_parts(table, row_, column)))
+            assert any(wanted in found for found in columns)
+    for sheet in blocks(table):
+        for place in range(len(sheet.heads)):
+            wanted = squeezed("".join(line[place] for line in sheet.lines))
+            assert any(squeezed(sheet.heads[place]) + wanted == found for found in columns)
+    counts = squeezed("n" + "".join(count_text(table, row_) for row_ in table.rows))
+    assert counts in columns
+
+
+def test_a_table_whose_texts_are_all_too_long_still_keeps_its_borders_and_texts():
+    label = "a_row_whose_name_is_one_word_of_more_than_sixty_characters_without_a_break"
+    columns = [Column("score_a", "a_title_whose_name_is_one_word_of_more_than_sixty_characters_too", "higher")]
+    table = build_table([row("a1", label, 0.1), row("b1", label, 0.2)], [label], columns, [(label, label)])
+    text = printed(table, 60)
+    assert max(map(cell_len, text.splitlines()[:8])) <= 60
+    assert any(label in found for found in columns_of(text))
+
+
+def test_texts_of_a_yaml_are_no_markup():
+    table = replace(wide_table(), caption="see [bold] and [/b]")
+    assert "see [bold] and [/b]" in printed(table, 200)
+
+
+def test_a_command_in_a_note_is_printed_in_one_line():
+    command = "idlora predict -c experiments/celebvhq.yaml --model.adapter runs/x/adapter.safetensors --run runs/x"
+    text = printed(build_table([], [Row("ours", command=command)], COLUMNS[:1]), 60)
+    assert f"run `{command}`" in text
 
 
 def test_a_table_that_fits_is_one_table():

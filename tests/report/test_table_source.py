@@ -8,6 +8,7 @@ import yaml
 from idlora_pl.report import ScoreRow, append_scores, read_table, table_from_yaml, to_markdown
 from idlora_pl.report.row import ScorerFacts
 from idlora_pl.report.write import write_report
+from idlora_pl.tools import known_columns
 
 FROZEN = """\
 **CelebV-HQ, cross-video split**
@@ -27,6 +28,7 @@ FROZEN = """\
 - Mean [95 % interval, bootstrap over speakers]; n is clips scored / items of the row. \
 Paired: a - b on the same clips, p from sign flips over speakers.
 - Intervals over so few speakers (2) are too narrow; read them as a spread, not as a bound.
+- WER: no worst value, so failures are left out of every mean (w/o identity guidance 1).
 - shared: not measured
 - Kling 2.6 Pro: quoted from ID-LoRA README
 """
@@ -126,6 +128,29 @@ def test_the_hash_of_a_run_decides_when_there_are_two(tmp_path: Path) -> None:
         ({"rows": [{"label": "x", "run": "celebvhq", "samplin": "y"}]}, "unknown key 'samplin'"),
         ({"columns": {"wer": {"better": "down"}}}, "better must be higher, lower or near zero; got 'down'"),
         ({"columns": {"wer": None}}, "columns.wer: must be a mapping with better; got None"),
+        ({"columns": ["spk_sim"]}, r"columns must be a mapping with names as keys, .*; got \['spk_sim'\]"),
+        ({"columns": {}}, "main.yaml, columns must be a mapping with names as keys, such as wer: {better: lower}"),
+        ({"columns": None}, "columns must be a mapping"),
+        ({"columns": {5: {"better": "lower"}}}, "columns must be a mapping with names as keys"),
+        ({"columns": {"wer": {"better": ["lower"]}}}, r"columns.wer: better must be higher, .*; got \['lower'\]"),
+        ({"columns": {"wer": {"better": "lower", "title": 7}}}, "columns.wer.title must be text; got 7"),
+        ({"columns": {"wer": {"better": "lower", "digits": "x"}}}, "columns.wer.digits must be a whole number .* 'x'"),
+        ({"columns": {"wer": {"better": "lower", "digits": -1}}}, "digits must be a whole number from 0 to 15; got -1"),
+        ({"columns": {"wer": {"better": "lower", "worst": "x"}}}, "columns.wer.worst must be a number; got 'x'"),
+        ({"rows": []}, r"main.yaml, rows must be a list, such as \[{label: ours, run: mine}\]; got \[\]"),
+        ({"rows": {"label": "a"}}, "rows must be a list"),
+        ({"rows": [{"label": 5, "run": "a"}]}, r"rows\[0\], label must be text; got 5; write it in quotes"),
+        ({"rows": [{"label": "a", "run": 5}]}, r"rows\[0\], run must be text; got 5"),
+        ({"rows": [{"label": "a", "run": "a", "command": ["x"]}]}, r"rows\[0\], command must be text; got \['x'\]"),
+        ({"rows": [{"label": "a", "quoted": [1, 2]}]}, r"rows\[0\], quoted must be a mapping .*; got \[1, 2\]"),
+        ({"rows": [{"label": "a", "quoted": {"wer": "abc"}}]}, r"rows\[0\], quoted.wer must be a number; got 'abc'"),
+        ({"rows": [{"label": "a", "quoted": {"wer": float("nan")}}]}, "quoted.wer must be a number; got nan"),
+        ({"rows": [{"label": "a", "run": "a", 5: 1, "z": 2}]}, "unknown key '5'"),
+        ({"caption": 5}, "main.yaml, caption must be text; got 5"),
+        ({"command": ["x"]}, "main.yaml, command must be text"),
+        ({"paired": [["a"]]}, r"main.yaml, paired\[0\] must be a list, such as \[ours, theirs\]; got \['a'\]"),
+        ({"paired": ["ab"]}, r"paired\[0\] must be a list"),
+        ({"paired": [["Ours", "b"]]}, "main.yaml: paired names the row 'b'; the table has"),
     ],
 )
 def test_a_bad_declaration_is_named(tmp_path: Path, change: dict, message: str) -> None:
@@ -133,15 +158,36 @@ def test_a_bad_declaration_is_named(tmp_path: Path, change: dict, message: str) 
         table_from_yaml(write_yaml(tmp_path, declaration() | change), write_runs(tmp_path / "runs"))
 
 
-def test_a_row_that_the_run_does_not_hold_is_missing_or_asked_for(tmp_path: Path) -> None:
+def test_a_run_may_be_a_path_and_its_name_may_hold_any_character(tmp_path: Path) -> None:
     runs = write_runs(tmp_path / "runs")
-    rows = [{"label": "x", "run": "celebvhq", "sampling": "two_stage"}]
-    table, _ = table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
-    assert "- x: not measured\n" in to_markdown(table)
+    (runs / "celebvhq-0123abcd").rename(runs / "[a]-0123abcd")
+    for run in ("[a]", str(runs / "[a]")):
+        rows = [{"label": "x", "run": run, "sampling": "celebvhq"}]
+        table, _ = table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
+        assert table.cell("x", "spk_sim").n_scored == 4
+
+
+def test_a_row_that_the_run_does_not_hold_is_refused_or_asked_for(tmp_path: Path) -> None:
+    runs = write_runs(tmp_path / "runs")
+    rows = [{"label": "x", "run": "celebvhq", "sampling": "zz"}]
+    message = r"row 'zz' is not in .*celebvhq-0123abcd/scores.jsonl; it holds celebvhq, no_identity_guidance$"
+    with pytest.raises(ValueError, match=message):
+        table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
     (runs / "celebvhq-0123abcd").rename(runs / "other")
     rows = [{"label": "x", "run": "other"}]
     with pytest.raises(ValueError, match="holds the rows celebvhq, no_identity_guidance; name one with sampling"):
         table_from_yaml(write_yaml(tmp_path, declaration() | {"rows": rows, "paired": []}), runs)
+
+
+def test_a_run_that_was_scored_in_part_makes_a_table(tmp_path: Path) -> None:
+    content = declaration()
+    content["columns"]["lse_d"] = {"title": "LSE-D", "better": "lower"}
+    path, runs = write_yaml(tmp_path, content), write_runs(tmp_path / "runs")
+    table, _ = read_table(path, runs_dir=runs, known=known_columns())
+    assert table.cell("Ours", "lse_d").mean is None
+    assert "- LSE-D: no row holds lse\\_d; `idlora score` with its scorer makes it.\n" in to_markdown(table)
+    with pytest.raises(ValueError, match="no score is named 'lse_d'; the scores hold spk_sim, wer"):
+        read_table(path, runs_dir=runs)
 
 
 def test_a_missing_row_prints_its_command_or_that_of_the_table(tmp_path: Path) -> None:
@@ -162,9 +208,9 @@ def test_other_files_are_no_tables(tmp_path: Path) -> None:
         read_table(tmp_path / "nowhere.yaml")
 
 
-@pytest.mark.parametrize("content", [b"rows: [a", b"caption: \xff"])
+@pytest.mark.parametrize("content", [b"rows: [a", b"caption: \xff", b"caption: 2026-13-45", b"[" * 5000])
 def test_a_file_that_is_not_yaml_is_named_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.yaml").write_bytes(content)
-    with pytest.raises(ValueError, match=r"bad.yaml is not yaml \(.*\); correct it$") as failure:
+    with pytest.raises(ValueError, match=r"bad.yaml is not yaml .*\(.*\); correct it$") as failure:
         read_table(tmp_path / "bad.yaml")
     assert "\n" not in str(failure.value)

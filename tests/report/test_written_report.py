@@ -70,6 +70,7 @@ def test_the_folder_holds_its_files_and_no_drafts(tmp_path: Path) -> None:
         "table.md",
         "table.tex",
         "table.csv",
+        "paired.csv",
         "figure.png",
         "index.html",
     }

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from idlora_pl.bootstrap import bootstrap_means, cluster_sums, expanded_interval
 from idlora_pl.report.calibration.grid import Grid
 from idlora_pl.report.calibration.ranking import agreeing_pairs, kendall_tau, order_p_value
 from idlora_pl.report.table import Column
-from idlora_pl.stats import Interval, bootstrap_means, cluster_sums, clustered_interval
+from idlora_pl.stats import Interval, clustered_interval
 
 Floats = NDArray[np.float64]
 
@@ -122,8 +123,7 @@ def _off(grid: Grid, published: Floats) -> Interval:
     n = len(grid.keys)
     if grid.n_speakers < MIN_SPEAKERS:
         return Interval(off, None, None, n, n)
-    low, high = np.quantile(misfits(grid, published), [0.025, 0.975])
-    return Interval(off, float(low), float(high), n, n)
+    return Interval(off, *expanded_interval(misfits(grid, published), grid.n_speakers), n, n)
 
 
 def _covered(levels: tuple[Level, ...]) -> int | None:

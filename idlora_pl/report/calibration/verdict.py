@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from idlora_pl.bootstrap import expanded_interval
 from idlora_pl.report.calibration.candidates import Choice
 from idlora_pl.report.calibration.fit import MIN_SPEAKERS, Fit, fit_of, misfits
 from idlora_pl.report.calibration.grid import Grid
@@ -115,7 +116,7 @@ def _objection(best: int, fits: Sequence[Fit], grids: Sequence[Grid], evidence: 
     published = np.array([evidence.quoted[name] for name in grids[best].methods])
     ours = misfits(grids[best], published)
     for place, grid in enumerate(grids):
-        if place != best and np.quantile(ours - misfits(grid, published), 0.975) >= 0:
+        if place != best and expanded_interval(ours - misfits(grid, published), grid.n_speakers)[1] >= 0:
             return "the difference is within chance"
     return ""
 

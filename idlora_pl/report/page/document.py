@@ -79,7 +79,8 @@ def _numbers(table: Table) -> str:
 
 def _blocks(table: Table) -> str:
     parts = []
-    for heads, lines in blocks(table):
+    for block in blocks(table):
+        heads, lines = block.heads, block.lines
         head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
         body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in line)}</tr>" for line in lines)
         table_text = f'<div class="wide"><table class="block"><thead><tr>{head}</tr></thead>{body}</table></div>'

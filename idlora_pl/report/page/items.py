@@ -55,7 +55,7 @@ def page_columns(table: Table, scores: Sequence[ScoreRow], known: Mapping[str, C
     columns = {column.metric: column for column in table.columns}
     columns |= {name: known[name] for name in metric_names(scores) if name in known and name not in columns}
     found: dict[str, Data] = {
-        name: {"name": name, "heading": column.heading, "better": column.better, "digits": column.digits}
+        name: {"name": name, "heading": column.clip_heading, "better": column.better, "digits": column.digits}
         for name, column in columns.items()
     }
     for name in metric_names(scores):

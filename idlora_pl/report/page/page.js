@@ -25,8 +25,11 @@ const dashes = (row) => ["", "6 3", "2 3", "8 3 2 3"][Math.floor(row / COLOURS.l
 const state = { row: "", against: "", speaker: "", reason: "", text: "", by: null, reversed: false, all: false };
 const lines = data.items.flatMap((item, at) => item.clips.map((clip) => ({ item, at, clip })));
 
+/** What is compared and averaged: the distance from zero where that is what counts. */
+function sized(value, column) { return data.columns[column].better === "near zero" ? Math.abs(value) : value; }
 function meanOf(item, row, column) {
-  const found = item.clips.filter((clip) => clip.row === row).map((clip) => clip.values[column]).filter(isNumber);
+  const values = item.clips.filter((clip) => clip.row === row).map((clip) => clip.values[column]).filter(isNumber);
+  const found = values.map((value) => sized(value, column));
   return found.length ? found.reduce((sum, one) => sum + one, 0) / found.length : null;
 }
 function isNumber(value) { return typeof value === "number"; }
@@ -37,7 +40,7 @@ function valueOf(line, column) {
   if (state.against === "" || !isNumber(value)) return isNumber(value) ? value : null;
   const other = meanOf(line.item, Number(state.against), column);
   if (other === null) return null;
-  return data.columns[column].better === "near zero" ? Math.abs(value) - Math.abs(other) : value - other;
+  return sized(value, column) - other;
 }
 
 /** A number that is smaller the worse a value is. */

@@ -1,0 +1,40 @@
+"""Sentences under a table about what its rows lack or differ in."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from idlora_pl.report.agreement import unlike_versions, unnamed_scorers
+from idlora_pl.report.mixed import mixed_versions
+from idlora_pl.report.reasons import is_failure
+from idlora_pl.report.scores import ScoreRow, metric_names
+from idlora_pl.report.table import Table
+
+
+def remarks_of(table: Table, scores: Sequence[ScoreRow], by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[str]:
+    """Yield them; `by_row` holds the scores of the rows of the table."""
+    metrics = [column.metric for column in table.columns]
+    yield from _unmeasured(table, scores)
+    yield from _unpunished(table, by_row)
+    yield from unlike_versions(by_row, metrics)
+    yield from unnamed_scorers(by_row, metrics)
+    yield from mixed_versions([score for found in by_row.values() for score in found])
+
+
+def _unmeasured(table: Table, scores: Sequence[ScoreRow]) -> Iterator[str]:
+    """Say which columns no row of ours holds, where there are such rows."""
+    held = set(metric_names([score for score in scores if score.row in {row.label for row in table.rows}]))
+    for column in table.columns:
+        if held and column.metric not in held:
+            yield f"{column.title}: no row holds {column.metric}; `idlora score` with its scorer makes it."
+
+
+def _unpunished(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[str]:
+    """Say where failures are left out because a column has no worst value."""
+    for column in table.columns:
+        failed = {label: sum(has_failed(s, column.metric) for s in scores) for label, scores in by_row.items()}
+        if column.worst is None and (counted := [f"{label} {n}" for label, n in failed.items() if n]):
+            yield f"{column.title}: no worst value, so failures are left out of every mean ({', '.join(counted)})."
+
+
+def has_failed(score: ScoreRow, metric: str) -> bool:
+    """Say whether a clip has no value of a score, and is itself to blame."""
+    return score.scores.get(metric) is None and metric in score.reasons and is_failure(score.reasons[metric])
