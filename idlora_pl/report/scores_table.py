@@ -36,7 +36,7 @@ def table_from_scores(
     beside = path.with_name("table.json")
     seconds = json.loads(beside.read_text())["seconds"] if beside.is_file() else {}
     pairs = list(paired) or [(after, before) for before, after in pairwise(names)]
-    table = build_table(scores, names, columns, pairs, seconds=seconds, caption=str(path.parent))
+    table = build_table(scores, names, columns, pairs, seconds=seconds, caption=str(path))
     said = [_no_value(known[name], scores) for name in held if name in empty and name in known]
     unknown = [
         f"{name}: not in the table, because no scorer is known that gives it" for name in held if name not in known
