@@ -149,6 +149,7 @@ print(1024 * (peak() - before) / frames.numel(), len(frames))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak of memory from /proc")
+@pytest.mark.slow
 def test_reading_takes_little_more_memory_than_the_frames(tmp_path):
     write_clip(Clip(four_colours(200, 64), clicking(), 25.0, 16000), tmp_path / "large.mp4", scale=12)
     done = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "large.mp4")], capture_output=True, check=True)

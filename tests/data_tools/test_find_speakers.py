@@ -161,17 +161,6 @@ def test_a_damaged_file_of_embeddings_is_named(tmp_path):
         remembered.read_embeddings(path)
 
 
-@pytest.mark.slow
-def test_forty_speakers_in_four_hundred_videos_are_found(tmp_path):
-    videos.main([str(tmp_path / "videos"), "--workers", "2"])
-    cut_clips(str(tmp_path / "videos"), str(tmp_path / "cut"), size="64")
-    options = {"labels": "none", "truth": "speaker", "workers": 2} | NANO
-    find_speakers(str(tmp_path / "cut/clips.jsonl"), str(tmp_path / "out"), **options)
-    truth = found(tmp_path / "out")["truth"]
-    assert (truth["n_clips"], truth["n_true"]) == (400, 40)
-    assert truth["f1"] >= 0.95
-
-
 def test_voice_and_face_find_nano_speakers_together(clips, tmp_path):
     find_speakers(str(clips), str(tmp_path), labels="none", truth="speaker", **NANO | {"face": "nano_face"})
     assert found(tmp_path)["truth"]["f1"] == 1.0

@@ -92,6 +92,7 @@ def test_a_part_of_the_set(tmp_path, write_odd, moving):
     assert {row["reason"] for row in rejected} >= {"unreadable", "too_short"}
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_in_one_sentence_and_leaves_no_half_clip(tmp_path, write_odd, moving):
     (tmp_path / "videos").mkdir()
     write_odd(tmp_path / "videos" / "a.mkv", moving(40), range(40))

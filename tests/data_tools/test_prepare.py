@@ -76,6 +76,7 @@ def killed(arguments: list[str], output: Path, point: str, delay_s: float = 0.0)
     return process.exitcode == -9
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_finished_with_the_bytes_of_an_undisturbed_one(raw, config, tmp_path):
     main(words(raw, tmp_path / "whole", config))
     again = words(raw, tmp_path / "again", config)
@@ -158,6 +159,7 @@ def test_a_key_that_no_verb_has_is_named(tmp_path, text, message):
         main(words(tmp_path / "raw", tmp_path / "out", tmp_path / "bad.yaml"))
 
 
+@pytest.mark.slow
 def test_other_settings_on_a_begun_output_are_refused_and_other_workers_are_not(raw, config, tmp_path):
     assert killed(words(raw, tmp_path / "out", config), tmp_path / "out", "cut/clips.jsonl")
     with pytest.raises(SystemExit, match=r"was begun with cut_clips.size 64, now it is 96; choose a new folder"):
