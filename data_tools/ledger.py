@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,14 @@ class Ledger:
 
 
 @contextmanager
-def opened_ledger(output: Path, verb: str, settings: Mapping[str, Any], *, rank: int = 0) -> Iterator[Ledger]:
+def opened_ledger(
+    output: Path,
+    verb: str,
+    settings: Mapping[str, Any],
+    *,
+    rank: int = 0,
+    may_change: Callable[[str], bool] = lambda _: False,
+) -> Iterator[Ledger]:
     """Open the notes of a verb; no second run can write to the output meanwhile.
 
     Args:
@@ -47,6 +54,7 @@ def opened_ledger(output: Path, verb: str, settings: Mapping[str, Any], *, rank:
         verb: its name.
         settings: what its results depend on.
         rank: of this process among those that write together; the first one locks the folder for all.
+        may_change: says of a setting by its name whether nothing was made with it yet.
 
     Raises:
         ValueError: when the output was begun with other settings, or another run is writing to it.
@@ -61,24 +69,23 @@ def opened_ledger(output: Path, verb: str, settings: Mapping[str, Any], *, rank:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"another {verb} is writing to {output}; wait for it or choose another folder") from None
-        _keep(folder / SETTINGS_NAME, json.loads(json.dumps(dict(settings))), output)
+        _keep(folder / SETTINGS_NAME, json.loads(json.dumps(dict(settings))), output, may_change)
         remove_partials(output)
         yield Ledger(folder)
 
 
-def _keep(path: Path, settings: dict[str, Any], output: Path) -> None:
-    """Write settings, or compare them with those of an earlier run."""
-    if path.is_file():
-        earlier = json.loads(path.read_text())
-        changed = sorted(name for name in earlier | settings if earlier.get(name) != settings.get(name))
-        if changed:
-            raise ValueError(
-                f"{output} was begun with {changed[0]} {earlier.get(changed[0])}, now it is "
-                f"{settings.get(changed[0])}; choose a new folder or the same settings"
-            )
-        return
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(settings, indent=1) + "\n")
+def _keep(path: Path, settings: dict[str, Any], output: Path, may_change: Callable[[str], bool]) -> None:
+    """Compare settings with those of an earlier run, and write them."""
+    earlier = json.loads(path.read_text()) if path.is_file() else settings
+    changed = sorted(name for name in earlier | settings if earlier.get(name) != settings.get(name))
+    if fixed := [name for name in changed if not may_change(name)]:
+        raise ValueError(
+            f"{output} was begun with {fixed[0]} {earlier.get(fixed[0])}, now it is "
+            f"{settings.get(fixed[0])}; choose a new folder or the same settings"
+        )
+    if changed or not path.is_file():
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(settings, indent=1) + "\n")
 
 
 def remove_partials(folder: Path) -> None:

@@ -6,6 +6,7 @@ cut_clips -> find_speakers -> clean_reference -> caption_clips -> pair_clips -> 
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,17 @@ def _that_matter(settings: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _was_not_used(folder: Path, name: str) -> bool:
+    """Say of a setting whether no verb has finished with it, so that a mistake in it can be corrected.
+
+    Consent may be told later; clips that it concerns are made again.
+    """
+    if name in ("allow_unknown_consent", "cut_clips.consent", "cut_clips.consents"):
+        return True
+    made = {step.verb: (folder / step.writes).exists() for step in EVERY_STEP}
+    return not made.get(name.split(".")[0], any(made.values()))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run prepare from the command line."""
     parser = prepare_parser()
@@ -107,9 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(settings["output"])
         if not Path(settings["raw"]).exists():
             raise ValueError(f"{settings['raw']} does not exist; give a video file or a folder of videos")
-        with opened_ledger(folder, "prepare", _that_matter(settings)):
-            with replacing(folder / "prepare.yaml") as partial:
-                partial.write_text(parser.dump(chosen, skip_none=False))
+        may_change = partial(_was_not_used, folder)
+        with opened_ledger(folder, "prepare", _that_matter(settings), may_change=may_change):
+            with replacing(folder / "prepare.yaml") as unfinished:
+                unfinished.write_text(parser.dump(chosen, skip_none=False))
             sections = {step.verb: settings[step.verb] for step in EVERY_STEP}
             prepare(
                 settings["raw"],

@@ -169,6 +169,18 @@ def test_other_settings_on_a_begun_output_are_refused_and_other_workers_are_not(
     assert (chosen.cut_clips.workers, chosen.encode_clips.base) == (2, "smoke")
 
 
+def test_a_mistake_is_corrected_in_the_same_folder(raw, config, tmp_path):
+    wrong = ("--caption_clips.texts", str(tmp_path / "nowhere.jsonl"))
+    with pytest.raises(SystemExit, match=r"^prepare: .*nowhere.jsonl"):
+        main(words(raw, tmp_path / "out", config, *wrong))
+    cut = (tmp_path / "out" / "cut" / "clips.jsonl").stat().st_mtime_ns
+    with pytest.raises(SystemExit, match=r"was begun with cut_clips.size 64, now it is 96; choose a new folder"):
+        main(words(raw, tmp_path / "out", config, "--cut_clips.size", "96"))
+    main(words(raw, tmp_path / "out", config))
+    assert (tmp_path / "out" / "shards" / "index.json").is_file()
+    assert {path.stat().st_mtime_ns < cut for path in (tmp_path / "out" / "cut" / "clips").iterdir()} == {True}
+
+
 def test_help_shows_the_arguments_of_every_verb(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
