@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         may_change = partial(_was_not_used, folder)
         with opened_ledger(folder, "prepare", _that_matter(settings), may_change=may_change):
             with replacing(folder / "prepare.yaml") as unfinished:
-                unfinished.write_text(parser.dump(chosen, skip_none=False))
+                unfinished.write_text(parser.dump(chosen, skip_unset=False))
             sections = {step.verb: settings[step.verb] for step in EVERY_STEP}
             prepare(
                 settings["raw"],
