@@ -97,3 +97,8 @@ def rows_of(path: Path) -> list[Row]:
 def splits_of(pairs: Path) -> list[str | None]:
     """Return the splits of a list of pairs; [None] when it is not split."""
     return sorted({row.get("split") for row in read_rows(pairs, ("key",))}, key=str)
+
+
+def asked_splits(folder: Path) -> set[str]:
+    """Return the splits that pair_clips wrote a list for, with or without a pair in it."""
+    return {path.stem.removeprefix("pairs-") for path in folder.glob("pairs-*.jsonl")}

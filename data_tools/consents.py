@@ -16,7 +16,7 @@ ALLOWED = "unknown, allowed by --allow_unknown_consent"
 
 
 def read_consents(path: str | None) -> dict[str, str]:
-    """Read {speaker: consent} from a JSON file; {} without one.
+    """Read {video, folder or speaker: consent} from a JSON file; {} without one.
 
     Raises:
         ValueError: when it is missing or holds something else.
@@ -34,6 +34,20 @@ def read_consents(path: str | None) -> dict[str, str]:
     for speaker, consent in found.items():
         check_consent(consent, f"{path}: speaker {speaker}")
     return found
+
+
+def told_consent(agreed: Mapping[str, str], names: Iterable[str]) -> str | None:
+    """Return the consent of the first of a video's names (source, folder, speaker) of which something is said."""
+    return next((agreed[name] for name in names if name in agreed), None)
+
+
+def refuse_unmatched(
+    agreed: Mapping[str, str], videos: Mapping[str, Path], speakers: Iterable[str], where: str
+) -> None:
+    """Raise ValueError for a name that is no video, folder or speaker: it would be overlooked."""
+    known = {*videos, *speakers, *(path.absolute().parent.name for path in videos.values())}
+    if unmatched := [name for name in agreed if name not in known]:
+        raise ValueError(f"{where} names '{unmatched[0]}', which is no video, folder or speaker here; correct the name")
 
 
 def check_consent(consent: object, where: str) -> str:

@@ -5,14 +5,14 @@ from pathlib import Path
 from rich.progress import Progress
 
 from data_tools.command import run
-from data_tools.consents import Consent, read_consents
+from data_tools.consents import Consent, read_consents, refuse_unmatched, told_consent
 from data_tools.cutting import Cut, Video, cut_video
 from data_tools.face_crop import refuse_missing_mtcnn
 from data_tools.ledger import Ledger, opened_ledger, state_of
 from data_tools.manifest import Row, write_rows
 from data_tools.parallel import Crashed, n_workers_of, run_all
 from data_tools.summary import print_summary
-from data_tools.videos import SpeakerFrom, find_videos, name_videos, speaker_of
+from data_tools.videos import SpeakerFrom, find_videos, name_videos, part_unnamable, refuse_inside, speaker_of
 from data_tools.voice_activity import load_vad, vad_file
 
 
@@ -45,7 +45,7 @@ def cut_clips(
 
     Writes OUTPUT/clips/*.mp4 and beside each the sound at its own rate as wav, OUTPUT/clips.jsonl with a row for every
     clip, and OUTPUT/rejected.jsonl with a row and a reason (unreadable, no_sound, silent, too_short, no_speech,
-    no_face, several_faces, face_lost, face_small, crashed) for everything that was left out. A run that was
+    no_face, several_faces, face_lost, face_small, crashed, bad_name) for everything that was left out. A run that was
     interrupted continues; equal videos and options give equal files.
 
     Args:
@@ -62,7 +62,7 @@ def cut_clips(
         any_sound: Take any sound that is not silence for speech.
         least_speech: Least share of a clip that is speech.
         consent: How the people in the videos agreed to their use.
-        consents: JSON file {"<speaker>": "<consent>"} for speakers of whom something else is known.
+        consents: JSON file {"<video, folder or speaker>": "<consent>"} for those of whom something else is known.
         workers: Processes; by default one for every core.
     """
     if frames is not None and (frames < 9 or frames % 8 != 1):
@@ -81,20 +81,24 @@ def cut_clips(
     )
     root, folder = Path(source), Path(output)
     agreed = read_consents(consents)
-    videos = {path.name if root.is_file() else path.relative_to(root).as_posix(): path for path in find_videos(root)}
+    refuse_inside(root, folder)
+    found = {path.name if root.is_file() else path.relative_to(root).as_posix(): path for path in find_videos(root)}
+    videos, unnamable = part_unnamable(found)
     names = name_videos(list(videos))
     jobs = []
     for video, path in videos.items():
         speaker = speaker_of(path, speaker_from)
-        about = {"speaker": speaker, "consent": agreed.get(speaker, consent)}
+        told = told_consent(agreed, (video, path.absolute().parent.name, speaker))
+        about = {"speaker": speaker, "consent": told or consent}
         jobs.append(Video(path, video, names[video], folder, about, cut))
+    refuse_unmatched(agreed, videos, (job.about["speaker"] for job in jobs), str(consents))
     with opened_ledger(folder, "cut_clips", cut.settings() | {"speaker_from": speaker_from}) as ledger:
         rows = _cut_all(jobs, ledger, n_workers_of(workers))
         kept = [row for row in rows if "reason" not in row]
-        rejected = [row for row in rows if "reason" in row]
+        rejected = unnamable + [row for row in rows if "reason" in row]
         write_rows(folder / "rejected.jsonl", rejected)
         write_rows(folder / "clips.jsonl", kept)
-    print_summary(f"cut_clips: {len(videos)} videos, {folder}", "clips", len(kept), rejected)
+    print_summary(f"cut_clips: {len(found)} videos, {folder}", "clips", len(kept), rejected)
     if not kept:
         raise ValueError(f"no video gave a clip; {folder / 'rejected.jsonl'} has the reasons")
 
@@ -121,10 +125,16 @@ def _instruments(
     return seeing, hearing
 
 
+def _still_there(rows: list[Row] | None, folder: Path) -> list[Row] | None:
+    """Return noted rows when all files that they name are there."""
+    files = [folder / row[name] for row in rows or [] for name in ("path", "sound") if name in row]
+    return rows if all(file.is_file() for file in files) else None
+
+
 def _cut_all(jobs: list[Video], ledger: Ledger, n_workers: int) -> list[Row]:
     """Cut what is not cut yet; return the rows of all videos in their order."""
     states = {job.name: f"{job.about} {state_of(job.path)}" for job in jobs}
-    found = {job.name: ledger.find(job.name, states[job.name]) for job in jobs}
+    found = {job.name: _still_there(ledger.find(job.name, states[job.name]), job.output) for job in jobs}
     left = [job for job in jobs if found[job.name] is None]
     with Progress() as progress:
         task = progress.add_task("cutting", total=len(jobs), completed=len(jobs) - len(left))

@@ -35,7 +35,7 @@ class EncodeClips(L.LightningModule):
     def __init__(self, codecs: ClipCodecs, text: PromptEncoder, n_frames: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.codecs, self.text, self.n_frames, self.stored = codecs, text, n_frames, dtype
-        self.known: dict[str, TextFeatures] = {}
+        self.known: dict[str, TextFeatures | str] = {}
 
     def on_predict_start(self) -> None:
         """Give weights on the CPU memory of their own; where they lie decides the last bits of what is encoded."""
@@ -46,6 +46,11 @@ class EncodeClips(L.LightningModule):
 
     def predict_step(self, batch: list[ReadPair], batch_idx: int) -> list[PairSample]:
         """Encode the usable pairs of a group."""
+        features = self._features([pair.row["prompt"] for pair in batch if pair.rejected is None])
+        for pair in batch:
+            said = features.get(pair.row["prompt"])
+            if pair.rejected is None and isinstance(said, str):
+                pair.rejected = {"key": pair.row["key"], "reason": "bad_prompt", "detail": said}
         pairs = [pair for pair in batch if pair.rejected is None]
         n_tokens = self.codecs.n_audio_tokens(self.n_frames)
         videos = together([pair.frames for pair in pairs], self.codecs.encode_video)
@@ -59,22 +64,28 @@ class EncodeClips(L.LightningModule):
             encode = lambda voice, rate_hz=rate_hz: self.codecs.encode_audio(voice, rate_hz)  # noqa: E731
             for k, reference in zip(same, together([pairs[k].voice for k in same], encode), strict=True):
                 voices[k] = reference
-        texts = self._features([pair.row["prompt"] for pair in pairs])
+        texts = [text for pair in pairs if isinstance(text := features[pair.row["prompt"]], TextFeatures)]
         return [
             PairSample(video.to(self.stored), sound.float(), voice.float(), text, _meta(pair.row))
             for pair, video, sound, voice, text in zip(pairs, videos, sounds, voices, texts, strict=True)
         ]
 
-    def _features(self, prompts: Sequence[str]) -> list[TextFeatures]:
-        """Encode prompts to features without the batch axis; those of the last group are remembered."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
+    def _features(self, prompts: Sequence[str]) -> dict[str, TextFeatures | str]:
+        """Encode prompts to features without the batch axis, or say why not; those of the last group are remembered."""
         self.known = {prompt: self.known[prompt] for prompt in prompts if prompt in self.known}
-        for prompt in new:
-            # one at a time: the same features whatever else is in the group
+        for prompt in prompts:
+            if prompt not in self.known:
+                self.known[prompt] = self._encoded(prompt)
+        return self.known
+
+    def _encoded(self, prompt: str) -> TextFeatures | str:
+        """Encode one prompt alone: the same features whatever else is in the group."""
+        try:
             found = self.text.encode([prompt])
-            video, audio = (part[0].cpu().to(self.stored) for part in (found.video, found.audio))
-            self.known[prompt] = TextFeatures(video, audio, found.mask[0].cpu().bool())
-        return [self.known[prompt] for prompt in prompts]
+        except ValueError as error:
+            return str(error)
+        video, audio = (part[0].cpu().to(self.stored) for part in (found.video, found.audio))
+        return TextFeatures(video, audio, found.mask[0].cpu().bool())
 
 
 def take_own_memory(module: nn.Module) -> None:

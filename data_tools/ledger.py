@@ -12,6 +12,8 @@ from data_tools.manifest import Row
 from idlora_pl.files import replacing
 
 SETTINGS_NAME = "settings.json"
+_NOTE = "of-"
+"""Begins the name of every note, so that no item can take the name of the settings."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,14 @@ class Ledger:
     def find(self, name: str, fingerprint: str) -> list[Row] | None:
         """Return what was noted of an item; None when it was not, or of another state of its input."""
         try:
-            note = json.loads((self.folder / f"{name}.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            note = json.loads((self.folder / f"{_NOTE}{name}.json").read_text())
+            return list(note["rows"]) if note["input"] == fingerprint else None
+        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
             return None
-        return list(note["rows"]) if note["input"] == fingerprint else None
 
     def note(self, name: str, fingerprint: str, rows: list[Row]) -> None:
         """Note that an item is finished, and the rows that it gave."""
-        with replacing(self.folder / f"{name}.json") as partial:
+        with replacing(self.folder / f"{_NOTE}{name}.json") as partial:
             partial.write_text(json.dumps({"input": fingerprint, "rows": rows}, ensure_ascii=False))
 
 

@@ -23,11 +23,6 @@ class Keyed(Protocol):
 Job = TypeVar("Job", bound=Keyed)
 
 
-def _name(job: Keyed) -> str:
-    """Return the name of a note, which no clip that is called "settings" can take from the ledger's own file."""
-    return f"clip-{job.key}"
-
-
 def run_noted(
     function: Callable[[Job], list[Row]],
     jobs: Sequence[Job],
@@ -53,7 +48,7 @@ def run_noted(
     """
     found: dict[str, Row] = {}
     for job in jobs:
-        noted = ledger.find(_name(job), states[job.key])
+        noted = ledger.find(job.key, states[job.key])
         if noted is not None and keep(job, noted[0]):
             found[job.key] = noted[0]
     left = [job for job in jobs if job.key not in found]
@@ -63,7 +58,7 @@ def run_noted(
         def done(job: Job, rows: list[Row] | Crashed) -> None:
             row = CRASHED if isinstance(rows, Crashed) else rows[0]
             found[job.key] = row
-            ledger.note(_name(job), states[job.key], [row])
+            ledger.note(job.key, states[job.key], [row])
             progress.advance(bar)
             watch(row)
 

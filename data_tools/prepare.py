@@ -14,12 +14,25 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.table import Table
 
-from data_tools.chain import EVERY_STEP, NEVER_MATTERS, SHARDS, STEPS, Sections, is_wanted, rows_of, run_step, splits_of
+from data_tools.chain import (
+    EVERY_STEP,
+    NEVER_MATTERS,
+    SHARDS,
+    STEPS,
+    Sections,
+    asked_splits,
+    is_wanted,
+    rows_of,
+    run_step,
+    splits_of,
+)
 from data_tools.command import flags_of, sentence_of, spelt_out
 from data_tools.consents import UNKNOWN, refuse_unknown, speakers_of
 from data_tools.ledger import opened_ledger
 from data_tools.manifest import Row, write_rows
+from data_tools.pair_clips import pair_clips
 from data_tools.write_shards import write_shards
+from idlora_pl.data.index import INDEX_NAME
 from idlora_pl.files import replacing
 
 CONSENT_STEPS = ("cut_clips", "find_speakers")
@@ -64,6 +77,10 @@ def prepare(raw: str, output: str, sections: Sections, *, clean: bool, allow_unk
     for step in STEPS:
         if not is_wanted(step, sections, clean=clean):
             continue
+        if step.tool is pair_clips:
+            # what was packed before may be of other pairs; it is usable again when it was compared with those of now
+            for index in (folder / SHARDS.writes).rglob(INDEX_NAME):
+                index.unlink()
         made = run_step(step, made, folder, sections[step.verb])
         left_out = rows_of((folder / step.writes).with_name(step.rejected))
         rejected += [{"step": step.verb} | row for row in left_out]
@@ -71,13 +88,26 @@ def prepare(raw: str, output: str, sections: Sections, *, clean: bool, allow_unk
         table.add_row(step.verb, str(len(rows)), str(len(left_out)))
         if step.verb in CONSENT_STEPS:
             refuse_unknown(speakers_of(rows), str(folder / step.writes), allowed=allow_unknown_consent)
-    for split in splits_of(folder / "pairs" / "pairs.jsonl"):
+    splits = splits_of(folder / "pairs" / "pairs.jsonl")
+    _remove_other_sets(folder / SHARDS.writes, splits)
+    for name in sorted(asked_splits(folder / "pairs").difference(filter(None, splits))):
+        table.add_row(f"{SHARDS.verb} {name}", "0 tars, no pair is of this split", "0")
+    for split in splits:
         target = folder / SHARDS.writes / (split or "")
         arguments = dict(sections[SHARDS.verb]) | {"allow_unknown_consent": allow_unknown_consent, "split": split}
         write_shards(str(made), str(target), **arguments)
         table.add_row(f"{SHARDS.verb} {split or ''}", f"{len(list(target.glob('*.tar')))} tars", "0")
     write_rows(folder / "rejected.jsonl", rejected)
     Console().print(table)
+
+
+def _remove_other_sets(shards: Path, splits: Sequence[str | None]) -> None:
+    """Remove shard sets of an earlier run whose split has no pair any more."""
+    for notes in list(shards.rglob(".write_shards")):
+        split = None if notes.parent == shards else notes.parent.name
+        if split not in splits:
+            for path in notes.parent.glob("*.tar"):
+                path.unlink()
 
 
 def _plain(chosen: Namespace) -> dict[str, Any]:
@@ -104,6 +134,7 @@ def _was_not_used(folder: Path, name: str) -> bool:
     if name in ("allow_unknown_consent", "cut_clips.consent", "cut_clips.consents"):
         return True
     made = {step.verb: (folder / step.writes).exists() for step in EVERY_STEP}
+    made["pair_clips"] = made["encode_clips"]
     return not made.get(name.split(".")[0], any(made.values()))
 
 
@@ -116,6 +147,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         chosen = parser.parse_args(spelt_out(given, flags))
         settings = _plain(chosen)
+        for step in EVERY_STEP:
+            if not isinstance(settings[step.verb], dict):
+                raise ValueError(
+                    f"{step.verb} is {settings[step.verb]} in the config; write its keys below it, or remove it"
+                )
         folder = Path(settings["output"])
         if not Path(settings["raw"]).exists():
             raise ValueError(f"{settings['raw']} does not exist; give a video file or a folder of videos")

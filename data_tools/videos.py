@@ -1,6 +1,7 @@
 """Find videos and name what is cut from them."""
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +27,27 @@ def find_videos(source: Path) -> list[Path]:
     if not found:
         raise ValueError(f"{source} holds no video ({' '.join(sorted(SUFFIXES))}); give another folder")
     return found
+
+
+def refuse_inside(source: Path, output: Path) -> None:
+    """Raise ValueError when what is written would be found as input by the next run."""
+    inner, outer = output.resolve(), source.resolve()
+    if source.is_dir() and (inner == outer or outer in inner.parents):
+        raise ValueError(f"output {output} lies in {source}, whose next run would take it for input; choose another")
+
+
+def part_unnamable(sources: dict[str, Path]) -> tuple[dict[str, Path], list[dict[str, object]]]:
+    """Part videos from those whose names are not UTF-8 and stand in no list; those are given as rejected rows."""
+    good, rejected = {}, []
+    for source, path in sources.items():
+        try:
+            source.encode()
+            good[source] = path
+        except UnicodeEncodeError:
+            shown = os.fsencode(source).decode("utf-8", "backslashreplace")
+            detail = "the name of the file is not UTF-8; rename it"
+            rejected.append({"source": shown, "start_s": 0.0, "reason": "bad_name", "detail": detail})
+    return good, rejected
 
 
 def name_videos(sources: Sequence[str]) -> dict[str, str]:

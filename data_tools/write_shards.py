@@ -18,7 +18,7 @@ from data_tools.sharding import ShardJob, files_of, head_of, parse_bytes, read_m
 from data_tools.summary import print_summary
 from idlora_pl.data.index import INDEX_NAME, ShardIndex
 from idlora_pl.data.samples import ShardError
-from idlora_pl.data.shards import ShardFile
+from idlora_pl.data.shards import ShardFile, sha256_of
 from idlora_pl.files import replacing
 
 
@@ -105,7 +105,7 @@ def _write_all(jobs: list[ShardJob], ledger: Ledger, n_workers: int) -> ShardInd
     for job in jobs:
         for row in ledger.find(job.name, job.state) or []:
             path = folder / job.name
-            if path.is_file() and path.stat().st_size == row["n_bytes"]:
+            if path.is_file() and path.stat().st_size == row["n_bytes"] and sha256_of(path) == row["sha256"]:
                 found[job.name] = ShardFile(**row | {"keys": tuple(row["keys"])})
     left = [job for job in jobs if job.name not in found]
     surplus = [path for path in folder.glob("pairs-*.tar") if path.name not in {job.name for job in jobs}]

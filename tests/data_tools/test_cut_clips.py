@@ -1,5 +1,6 @@
 """Videos become clips of 8k + 1 frames at 25 fps; what does not is listed with its reason."""
 
+import os
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -257,7 +258,7 @@ def test_an_interrupted_run_gives_the_files_of_an_uninterrupted_one(videos, tmp_
     clip = next((tmp_path / "cut" / "clips").glob("bob*.mp4"))
     kept = next((tmp_path / "cut" / "clips").glob("ann-a*.mp4")).stat().st_mtime_ns
     clip.unlink()
-    (tmp_path / "cut" / ".cut_clips" / "bob-long.json").unlink()
+    (tmp_path / "cut" / ".cut_clips" / "of-bob-long.json").unlink()
     (tmp_path / "cut" / "clips.jsonl").unlink()
     clip.with_name(".x.1.partial.mp4").write_text("half")
     cut_clips(str(videos), str(tmp_path / "cut"), **settings)
@@ -320,3 +321,36 @@ def test_speech_passes_and_a_tone_is_no_speech(tmp_path, videos):
     assert 0.6 < row["speech_s"] < 1.96
     (left,) = read_rows(tmp_path / "cut" / "rejected.jsonl", KEYS[2:4])
     assert (left["source"], left["reason"]) == ("long.mp4", "no_speech")
+
+
+def test_a_clip_that_was_deleted_is_cut_again(videos, tmp_path):
+    for _ in range(2):
+        cut_clips(str(videos), str(tmp_path / "cut"), size="32", **PLAIN)
+        first = next((tmp_path / "cut" / "clips").glob("*.mp4"))
+        first.unlink()
+    cut_clips(str(videos), str(tmp_path / "cut"), size="32", **PLAIN)
+    assert all((tmp_path / "cut" / row["path"]).is_file() for row in clips_of(tmp_path / "cut").values())
+
+
+def test_videos_of_any_name_are_cut_or_listed(videos, tmp_path):
+    good = (videos / "ann" / "a.mp4").read_bytes()
+    (videos / "settings.mp4").write_bytes(good)
+    (videos / os.fsdecode(b"bad\xff.mp4")).write_bytes(good)
+    for _ in range(2):
+        cut_clips(str(videos), str(tmp_path / "cut"), size="32", **PLAIN)
+        assert "settings" in {row["source"].removesuffix(".mp4") for row in clips_of(tmp_path / "cut").values()}
+        rejected = read_rows(tmp_path / "cut" / "rejected.jsonl", ["source", "reason"])
+        assert ("bad\\xff.mp4", "bad_name") in {(row["source"], row["reason"]) for row in rejected}
+
+
+def test_consent_is_told_of_videos_folders_and_speakers_and_of_nobody_else(videos, tmp_path):
+    agreed = tmp_path / "agreed.json"
+    agreed.write_text('{"ann": "signed", "ann/a.mp4": "public benchmark"}')
+    settings = {"speaker_from": "none", "consent": "own recording", "consents": str(agreed)}
+    cut_clips(str(videos), str(tmp_path / "cut"), size="32", **settings, **PLAIN)
+    found = {row["source"]: row["consent"] for row in clips_of(tmp_path / "cut").values()}
+    expected = {"ann/a.mp4": "public benchmark", "ann/b c.mp4": "signed", "bob/long.mp4": "own recording"}
+    assert found == expected
+    agreed.write_text('{"anne": "unknown"}')
+    with pytest.raises(ValueError, match=r"agreed.json names 'anne', which is no video, folder or speaker here"):
+        cut_clips(str(videos), str(tmp_path / "cut"), size="32", **settings, **PLAIN)

@@ -117,7 +117,7 @@ def test_a_half_written_group_is_encoded_again_to_the_same_bytes(pairs, tmp_path
         encode_clips(str(pairs), str(tmp_path / name), base="smoke", batch_size=2, dtype="float32")
     lost = find_samples(tmp_path / "again")[0]
     (tmp_path / "again" / f"{lost}.meta.json").unlink()
-    (tmp_path / "again" / ".encode_clips" / f"{lost}.json").unlink()
+    (tmp_path / "again" / ".encode_clips" / f"of-{lost}.json").unlink()
     encode_clips(str(pairs), str(tmp_path / "again"), base="smoke", batch_size=2, dtype="float32")
     assert tree(tmp_path / "again") == tree(tmp_path / "whole")
 

@@ -181,6 +181,29 @@ def test_a_mistake_is_corrected_in_the_same_folder(raw, config, tmp_path):
     assert {path.stat().st_mtime_ns < cut for path in (tmp_path / "out" / "cut" / "clips").iterdir()} == {True}
 
 
+def test_a_section_without_keys_is_named_before_anything_is_made(raw, tmp_path):
+    for text, said in (("clean: true\nwrite_shards:\n", "None"), ("clean: true\ncut_clips: 3\n", "3")):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(SystemExit, match=rf"^prepare: .*(is {said} in the config|{said})"):
+            main(words(raw, tmp_path / "out", tmp_path / "bad.yaml"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_inside_the_videos_is_refused(raw, config):
+    with pytest.raises(SystemExit, match=r"output .* lies in .*, whose next run would take it for input"):
+        main(words(raw, raw / "out", config))
+
+
+def test_sets_of_splits_that_are_no_more_are_removed(raw, config, tmp_path):
+    old = tmp_path / "out" / "shards" / "test"
+    (old / ".write_shards").mkdir(parents=True)
+    for name in ("index.json", "pairs-000000.tar"):
+        (old / name).write_bytes(b"of other pairs")
+    main(words(raw, tmp_path / "out", config, "--pair_clips.split", "0.5,0.5,0", "--pair_clips.leaks", "report"))
+    assert [path.name for path in old.iterdir()] == [".write_shards"]
+    assert (tmp_path / "out" / "shards" / "train" / "index.json").is_file()
+
+
 def test_help_shows_the_arguments_of_every_verb(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])

@@ -180,3 +180,12 @@ def test_a_full_disk_ends_with_one_sentence_and_the_run_continues_later(samples,
     for name in ("full", "whole"):
         write_shards(str(samples), str(tmp_path / name))
     assert tree(tmp_path / "full") == tree(tmp_path / "whole")
+
+
+def test_a_damaged_tar_is_written_again(samples, tmp_path):
+    write_shards(str(samples), str(tmp_path / "shards"))
+    path = tmp_path / "shards" / "pairs-000000.tar"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2000] + bytes(32) + whole[2032:])
+    write_shards(str(samples), str(tmp_path / "shards"))
+    assert path.read_bytes() == whole
