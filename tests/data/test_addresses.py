@@ -212,6 +212,7 @@ class Hub(Handler):
         super().do_GET()
 
 
+@pytest.mark.slow
 def test_hf_asks_the_hub_that_its_client_is_told_of(server, tmp_path):
     server.RequestHandlerClass = Hub
     environment = {"HF_ENDPOINT": server.url, "HF_TOKEN": "hf_test", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}

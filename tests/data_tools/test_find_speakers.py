@@ -189,6 +189,7 @@ class Killer:
         return torch.ones(2)
 
 
+@pytest.mark.slow
 def test_a_clip_whose_process_dies_has_a_reason_and_is_tried_again(tmp_path):
     tone = torch.sin(torch.arange(16000) / 20)[None]
     files = {}

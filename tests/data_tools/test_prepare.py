@@ -128,6 +128,7 @@ def test_a_speaker_without_consent_is_refused_by_name(raw, config, tmp_path):
     assert not (tmp_path / "out" / "pairs").exists()
 
 
+@pytest.mark.slow
 def test_allowed_unknown_consent_is_recorded_and_splits_become_sets(raw, config, tmp_path):
     more = ("--cut_clips.consent", "unknown", "--allow_unknown_consent", "--pair_clips.split", "0.5,0.5,0")
     # the tones of the two speakers are alike, which the leak report takes for one recording
@@ -194,6 +195,7 @@ def test_an_output_inside_the_videos_is_refused(raw, config):
         main(words(raw, raw / "out", config))
 
 
+@pytest.mark.slow
 def test_sets_of_splits_that_are_no_more_are_removed(raw, config, tmp_path):
     old = tmp_path / "out" / "shards" / "test"
     (old / ".write_shards").mkdir(parents=True)

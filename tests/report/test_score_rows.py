@@ -186,6 +186,7 @@ def append_ten(path: Path, writer: int) -> None:
         append_scores(path, [row(f"{writer}-{number}", wer=0.5)])
 
 
+@pytest.mark.slow
 def test_two_processes_append_without_mixing_lines(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
     spawn = multiprocessing.get_context("spawn")

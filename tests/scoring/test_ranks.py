@@ -36,6 +36,7 @@ def start_with(lines, n_lines, path):
     path.write_text("".join(line + "\n" for line in lines[:n_lines]))
 
 
+@pytest.mark.slow
 def test_two_ranks_score_what_is_left_each_clip_once(one, tmp_path):
     common, expected = one
     start_with(expected.read_text().splitlines(), 3, two := tmp_path / "two.jsonl")
