@@ -24,6 +24,7 @@ from idlora_pl.components import ClipCodecs, load_codecs, load_text
 from idlora_pl.ltx2.codecs import Codecs
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.ltx2.tiling import Tiling
+from idlora_pl.process_group import close_at_exit
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -136,6 +137,7 @@ def _trainer(accelerator: str, devices: int, nodes: int, strategy: str, writer: 
     warnings.filterwarnings("ignore", message=".*infer the batch indices.*|.*isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*is_fully_executed.*|.*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*returned 0 length.*|.*__len__. defined.*")
+    close_at_exit()
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,

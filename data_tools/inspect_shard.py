@@ -1,8 +1,11 @@
 """Show what a shard set holds, and check that it is whole."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,10 +15,12 @@ from rich.table import Table
 from data_tools.command import run
 from data_tools.sample_picture import draw
 from data_tools.shard_check import Fault, check_shard, read_index
-from idlora_pl.components import ClipCodecs, load_codecs
 from idlora_pl.data.samples import PairSample, ShardError
 from idlora_pl.data.stream import ShardSet, open_shards
 from idlora_pl.ltx2.presets import PresetName
+
+if TYPE_CHECKING:
+    from idlora_pl.components import ClipCodecs
 
 _MOST_FAULTS = 50
 
@@ -90,10 +95,12 @@ def refuse_faults(shards: str, console: Console) -> None:
 
 def codecs_of(found: ShardSet, base: PresetName | None, weights: str | None) -> ClipCodecs | None:
     """Return the codecs to draw with: those asked for, those of a set whose codecs need no weights, or None."""
-    if base is not None:
-        return load_codecs(base, weights)
     made = found.index.codecs
-    return load_codecs(made) if made in ("smoke", "nano") else None  # type: ignore[arg-type]
+    if base is None and made not in ("smoke", "nano"):
+        return None
+    from idlora_pl.components import load_codecs  # loads diffusers, which takes seconds
+
+    return load_codecs(made) if base is None else load_codecs(base, weights)  # type: ignore[arg-type]
 
 
 def inspect_shard(

@@ -1,17 +1,21 @@
 """Draw one sample: frames and sound where its codecs are there, its latents where they are not."""
 
+from __future__ import annotations
+
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import torch
 from torch import Tensor
 from torchaudio.transforms import MelSpectrogram
 
-from idlora_pl.components import ClipCodecs
 from idlora_pl.data.samples import PairSample
 from idlora_pl.files import replacing
+
+if TYPE_CHECKING:
+    from idlora_pl.components import ClipCodecs
 
 _N_MELS = 64
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from idlora_pl import tools
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.scorers.doctor import CHECK, examine
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.verified import VerifiedFile
+from idlora_pl.tools import run_tool
 
 TABLES = Path(__file__).parent / "tables"
 BOUNDS = ("target", "same_speaker", "other_speaker")
@@ -74,10 +74,7 @@ def run(command: str, *arguments: object) -> None:
     words = [str(argument) for argument in arguments]
     console.print(f"\n$ idlora {shlex.join([command, *words])}", style="bold", markup=False, highlight=False)
     start = time.monotonic()
-    try:
-        tools.TOOLS[command](words)
-    except ValueError as error:
-        sys.exit(f"idlora: {error}")
+    run_tool(command, words)
     console.print(f"({time.monotonic() - start:.0f} s)", style="dim")
 
 

@@ -27,8 +27,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from idlora_pl import tools
 from idlora_pl.report import Claim, Row, build_table, located, read_scores, show, to_rich, with_findings, write_report
+from idlora_pl.scoring.tool import score
 
 HERE = Path(__file__).parent
 METRICS = ("speaker_similarity", "lip_sync", "phoneme_error_rate", "environment_accuracy")
@@ -205,7 +205,7 @@ def main() -> None:
         for row in ROWS:
             clips = [] if row == "real" else ["--clips", str(output / "sampling" / row / "clips")]
             common = [str(output / "data/test/prompts.json"), "--row", row, "--scores", str(output / "scores.jsonl")]
-            tools.score([*common, *clips, "--scorers", "nano"])
+            score([*common, *clips, "--scorers", "nano"])
     report(output, size, seconds)
 
 

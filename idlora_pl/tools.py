@@ -1,77 +1,25 @@
-"""The subcommands of `idlora` that need no trainer."""
+"""The subcommands of `idlora` that need no trainer; each is loaded when it is asked for."""
 
-from __future__ import annotations
+import sys
+from importlib import import_module
 
-import argparse
-from collections.abc import Callable
-from pathlib import Path
-
-from rich.console import Console
-
-from idlora_pl.adapter_tool import adapter
-from idlora_pl.data.manifest_tool import manifest
-from idlora_pl.parity.command import main as parity
-from idlora_pl.report import COLUMNS, Column, read_table, show, to_rich, write_report
-from idlora_pl.report.calibration.tool import calibrate
-from idlora_pl.report.page.folder import write_page
-from idlora_pl.scorers.registry import CARDS
-from idlora_pl.scorers.tool import doctor
-from idlora_pl.scoring.tool import score
-from idlora_pl.study.published import is_published_study
-from idlora_pl.study.tool import study
-
-
-def table(arguments: list[str]) -> None:
-    """Print the table of a scores.jsonl or of a table yaml; write its files, or a page to look and listen."""
-    parser = argparse.ArgumentParser(prog="idlora table", description=table.__doc__)
-    parser.add_argument("file", type=Path, help="scores.jsonl or experiments/tables/<name>.yaml")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs that a yaml names")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        help="folder for table.md, .json, .tex and .csv; of scores also paired.csv, figure.png and index.html",
-    )
-    parser.add_argument("--html", type=Path, help="folder for a page with copies of all clips, to move and to share")
-    parser.add_argument(
-        "--paired",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("A", "B"),
-        help="compare rows of a scores.jsonl, A - B",
-    )
-    options = parser.parse_args(arguments)
-    if is_published_study(options.file):
-        if options.html is not None:
-            raise ValueError(f"{options.file} is a study without clips; leave out --html, or give a table with scores")
-        tables = ["--tables", str(options.output)] if options.output else []
-        study(["analyse", str(options.file), "--runs", str(options.runs), *tables])
-        return
-    known = known_columns()
-    paired = [(a, b) for a, b in options.paired]
-    found, scores = read_table(options.file, runs_dir=options.runs, known=known, paired=paired)
-    console = Console()
-    show(to_rich(found, console.width), console)
-    written = [] if options.output is None else write_report(found, scores, options.output, known=known)
-    if options.html is not None:
-        written.append(write_page(found, scores, options.html, known=known))
-    for path in written:
-        console.print(f"wrote {path}", markup=False, soft_wrap=True)
-
-
-def known_columns() -> dict[str, Column]:
-    """Return the columns of all scores that scorers give, and those of tables by name."""
-    given = [score for card in CARDS.values() for score in card.scores]
-    return {s.name: Column(s.name, s.title, s.better, s.digits, s.worst) for s in given} | COLUMNS
-
-
-TOOLS: dict[str, Callable[[list[str]], None]] = {
-    "adapter": adapter,
-    "calibrate": calibrate,
-    "doctor": doctor,
-    "manifest": manifest,
-    "parity": parity,
-    "score": score,
-    "study": study,
-    "table": table,
+TOOLS = {
+    "adapter": "idlora_pl.adapter_tool:adapter",
+    "calibrate": "idlora_pl.report.calibration.tool:calibrate",
+    "doctor": "idlora_pl.scorers.tool:doctor",
+    "manifest": "idlora_pl.data.manifest_tool:manifest",
+    "parity": "idlora_pl.parity.command:main",
+    "score": "idlora_pl.scoring.tool:score",
+    "study": "idlora_pl.study.tool:study",
+    "table": "idlora_pl.table_tool:table",
 }
+"""Module and function of each."""
+
+
+def run_tool(name: str, arguments: list[str]) -> None:
+    """Run a tool; bad input ends in one sentence and a non-zero exit status."""
+    module, _, function = TOOLS[name].partition(":")
+    try:
+        getattr(import_module(module), function)(arguments)
+    except (ValueError, FileNotFoundError, IsADirectoryError) as error:
+        sys.exit(f"idlora: {' '.join(str(error).split())}")

@@ -1,36 +1,42 @@
-"""Metrics of generated clips as torchmetrics ``Metric``s over tensors; networks come in as arguments."""
+"""Metrics of generated clips as torchmetrics ``Metric``s over tensors; networks come in as arguments.
 
-from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Curve, Expected
-from idlora_pl.metrics.embedders import (
-    AudioTextEmbedder,
-    EnvironmentClassifier,
-    FaceEmbedder,
-    LipSyncEmbedder,
-    SpeakerEmbedder,
-    Transcriber,
-)
-from idlora_pl.metrics.environment import EnvironmentAccuracy
-from idlora_pl.metrics.lip_sync import LipSync
-from idlora_pl.metrics.scorable import Unscorable
-from idlora_pl.metrics.speaker import SpeakerSimilarity
-from idlora_pl.metrics.suite import ClipScorer
-from idlora_pl.metrics.transcript import TranscriptErrorRate
+The names resolve on first use: what needs one function of a module here does not wait for torchmetrics.
+"""
 
-__all__ = [
-    "AudioTextEmbedder",
-    "ClipMean",
-    "ClipScore",
-    "ClipScorer",
-    "Curve",
-    "EnvironmentAccuracy",
-    "EnvironmentClassifier",
-    "Expected",
-    "FaceEmbedder",
-    "LipSync",
-    "LipSyncEmbedder",
-    "SpeakerEmbedder",
-    "SpeakerSimilarity",
-    "TranscriptErrorRate",
-    "Transcriber",
-    "Unscorable",
-]
+import importlib
+from typing import Any
+
+_HOME = {
+    "AudioTextEmbedder": "embedders",
+    "ClipMean": "clip_mean",
+    "ClipScore": "clip_mean",
+    "ClipScorer": "suite",
+    "Curve": "clip_mean",
+    "EnvironmentAccuracy": "environment",
+    "EnvironmentClassifier": "embedders",
+    "Expected": "clip_mean",
+    "FaceEmbedder": "embedders",
+    "LipSync": "lip_sync",
+    "LipSyncEmbedder": "embedders",
+    "SpeakerEmbedder": "embedders",
+    "SpeakerSimilarity": "speaker",
+    "TranscriptErrorRate": "transcript",
+    "Transcriber": "embedders",
+    "Unscorable": "scorable",
+}
+
+__all__ = list(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'idlora_pl.metrics' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"idlora_pl.metrics.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Names that completion offers."""
+    return sorted(__all__)

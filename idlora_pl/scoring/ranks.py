@@ -10,10 +10,12 @@ from typing import Any
 import lightning as L
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import DataLoader
 
 from idlora_pl.data.share import shared_loader
+from idlora_pl.process_group import close_at_exit
 from idlora_pl.report.row import ScoreRow
 from idlora_pl.report.scores import append_scores, read_scores
 from idlora_pl.scorers.registry import card_named
@@ -36,6 +38,7 @@ class FolderScoring(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Build the scorers and see what is left; nobody appends before everybody has seen it."""
+        close_at_exit()
         self.scorers = self.chosen.load(self.trainer.strategy.root_device.type)
         # as a part of the module, so that Lightning moves them to the device of the rank
         self.metrics = nn.ModuleList([scorer.metric for scorer in self.scorers])
@@ -75,19 +78,9 @@ def score_on_ranks(folder: Folder, chosen: ScorerSet, *, devices: int, accelerat
 
     Raises:
         Unavailable: A scorer lacks weights or a library.
-        ValueError: As in `Folder.left`; or another process scores the row.
+        ValueError: As in `Folder.left`; or another process scores the row; or there are no such devices.
     """
-    launched = TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
-    strategy = "auto" if devices == 1 and not launched else ("ddp" if launched else "ddp_spawn")
-    trainer = L.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        strategy=strategy,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[RichProgressBar()],
-    )
+    trainer = _trainer(devices, accelerator)
     is_first = trainer.is_global_zero
     names = {score.name for name in chosen.names for score in card_named(name).scores}
     with folder.claimed() if is_first else nullcontext():
@@ -97,6 +90,26 @@ def score_on_ranks(folder: Folder, chosen: ScorerSet, *, devices: int, accelerat
             return None
         rows = list(_new_rows(folder, names, before))
     return outcome(rows, len(folder.entries) - len(rows))
+
+
+def _trainer(devices: int, accelerator: str) -> L.Trainer:
+    launched = TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
+    strategy = "auto" if devices == 1 and not launched else ("ddp" if launched else "ddp_spawn")
+    try:
+        return L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            callbacks=[RichProgressBar()],
+        )
+    except MisconfigurationException as error:
+        raise ValueError(
+            f"--devices {devices} with --accelerator {accelerator} cannot be used ({str(error).rstrip('.')}); "
+            "give what is there, as with --accelerator cpu"
+        ) from error
 
 
 def _new_rows(folder: Folder, names: set[str], before: set[Held]) -> Iterator[ScoreRow]:

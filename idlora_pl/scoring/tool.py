@@ -21,7 +21,6 @@ from idlora_pl.scoring.bounds import Bound, bound_sources
 from idlora_pl.scoring.clips import ClipSource, clip_sources
 from idlora_pl.scoring.origin import origin_of
 from idlora_pl.scoring.plan import Again, Folder
-from idlora_pl.scoring.ranks import score_on_ranks
 from idlora_pl.scoring.run import Outcome, ScorerSet, score_folder
 
 Entry = Mapping[str, Any]
@@ -43,6 +42,8 @@ def score(arguments: list[str]) -> None:
         folder = Folder(entries, sources, options.row, options.scores, options.again, origin)
         found: Outcome | None
         if options.devices is not None:
+            from idlora_pl.scoring.ranks import score_on_ranks  # loads Lightning, which takes seconds
+
             found = score_on_ranks(folder, chosen, devices=options.devices, accelerator=options.accelerator)
         else:
             found = score_folder(folder, chosen, processes=options.processes)

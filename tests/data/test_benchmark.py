@@ -8,9 +8,9 @@ import pytest
 
 from idlora_pl.data.disjoint import Disjointness, compare_speakers
 from idlora_pl.data.layouts import HARD_PAIRS, LAYOUTS, check_layout, completeness
+from idlora_pl.data.manifest_tool import manifest
 from idlora_pl.data.prompts import FORMAT, KNOWN, PromptError, read_prompts
 from idlora_pl.media import read_clip, read_image
-from idlora_pl.tools import manifest
 
 PUBLISHED = Path(__file__).parents[3] / "shared/media/published"
 PROMPT = "[VISUAL]: A man. [SPEECH]: Hello. [SOUNDS]: Rain."

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.samples import PairBatch
 from idlora_pl.data.shards import write_shards
+from idlora_pl.process_group import close_at_exit
 from tests.data.test_faults import spoil
 from tests.data.test_voices import facts, sample_of
 
@@ -97,6 +98,7 @@ def rank_of_two(rank: int, port: int, work: str, calls: list[dict]) -> None:
     world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "NODE_RANK": str(rank)}
     world |= {"LOCAL_RANK": "0", "RANK": str(rank), "PL_TORCH_DISTRIBUTED_BACKEND": "gloo"}
     torch.set_num_threads(1)
+    close_at_exit()
     seen = []
     for call in calls:
         os.environ |= world  # Lightning takes it out when a fit ends

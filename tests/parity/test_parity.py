@@ -197,7 +197,7 @@ def test_the_page_names_every_kind():
 
 
 def test_it_is_a_tool_of_the_command_line():
-    assert TOOLS["parity"] is main
+    assert TOOLS["parity"] == f"{main.__module__}:{main.__name__}"
 
 
 def test_help_says_why_it_starts_a_process(capsys):

@@ -15,8 +15,8 @@ from idlora_pl.media import AI_GENERATED_LABEL, Clip, codecs_of, read_clip, read
 from idlora_pl.report.page import folder as page_folder
 from idlora_pl.report.page.copying import copied
 from idlora_pl.report.page.folder import write_page
-from idlora_pl.tools import known_columns
-from idlora_pl.tools import table as table_tool
+from idlora_pl.table_tool import known_columns
+from idlora_pl.table_tool import table as table_tool
 
 
 @pytest.fixture(scope="module")

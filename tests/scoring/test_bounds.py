@@ -9,7 +9,7 @@ from idlora_pl.media import probe, read_metadata
 from idlora_pl.report import read_scores
 from idlora_pl.scoring.bounds import bound_sources
 from idlora_pl.scoring.through_codecs import reconstructed
-from idlora_pl.tools import score
+from idlora_pl.scoring.tool import score
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from idlora_pl.data.prompts import read_prompts
 from idlora_pl.media import read_clip
 from idlora_pl.report import read_scores
 from idlora_pl.scorers.loading import available, load_scorers
-from idlora_pl.tools import score
+from idlora_pl.scoring.tool import score
 from tests.scoring.hostile import write_hostile
 
 ROOT = Path(__file__).parents[2]

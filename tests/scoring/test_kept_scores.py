@@ -18,7 +18,7 @@ from idlora_pl.report.scores_table import table_from_scores
 from idlora_pl.scorers.card import Card, Score
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scoring.plan import Folder
-from idlora_pl.tools import score
+from idlora_pl.scoring.tool import score
 
 ONE = ("--scorers", "nano_phonemes")
 

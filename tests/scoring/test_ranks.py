@@ -5,7 +5,7 @@ import json
 import pytest
 
 from idlora_pl.report import read_scores
-from idlora_pl.tools import score
+from idlora_pl.scoring.tool import score
 
 
 @pytest.fixture

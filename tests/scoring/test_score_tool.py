@@ -11,7 +11,8 @@ from idlora_pl.media import read_clip
 from idlora_pl.report import ScoreRow, append_scores, read_scores
 from idlora_pl.scorers.card import Card, MissingWeights, Score, WeightFile
 from idlora_pl.scorers.registry import CARDS
-from idlora_pl.tools import score, table
+from idlora_pl.scoring.tool import score
+from idlora_pl.table_tool import table
 
 
 @pytest.fixture
