@@ -17,7 +17,7 @@ from data_tools.manifest import Row, write_rows
 from data_tools.noted import run_noted
 from data_tools.parallel import n_workers_of
 from data_tools.summary import print_summary
-from idlora_pl.scorers.loading import WEIGHTS
+from idlora_pl.scorers.weights import WEIGHTS
 
 PASSING = ("no_answer", "crashed")
 """Reasons that the next run tries again; others are kept."""

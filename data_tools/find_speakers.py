@@ -17,7 +17,7 @@ from data_tools.speakers.remembered import Seen, embed_clips, stacked
 from data_tools.speakers.report import Found, speakers_file, summary
 from idlora_pl.files import replacing
 from idlora_pl.scorers.hashing import sha256_of
-from idlora_pl.scorers.loading import WEIGHTS
+from idlora_pl.scorers.weights import WEIGHTS
 
 
 def name_groups(groups: Sequence[int], labels: Sequence[str]) -> list[str]:

@@ -10,11 +10,11 @@ from data_tools.manifest import read_rows, write_rows
 from data_tools.pairing import Choice, read_prompts
 from data_tools.parallel import n_workers_of
 from data_tools.splitting.benchmarks import LEVELS, write_benchmarks
-from data_tools.splitting.checking import Checks, LeakRule, refuse_leaks, split_rows
+from data_tools.splitting.leaks import LeakRule
 from data_tools.summary import print_summary
 from idlora_pl.data.pairs import PairRule
 from idlora_pl.data.splits import SPLITS
-from idlora_pl.scorers.loading import WEIGHTS
+from idlora_pl.scorers.weights import WEIGHTS
 
 REQUIRED = ("key", "path", "source", "speaker", "n_frames", "duration_s")
 
@@ -71,8 +71,11 @@ def pair_clips(
     if benchmark is not None and (split is None or not is_safe_key(benchmark)):
         raise ValueError(f"--benchmark {benchmark} needs --split and a name of letters, digits, _ and -")
     beside = target.parent / "embeddings" if embeddings is None else Path(embeddings)
-    checks = Checks(voice, face, Path(weights).expanduser(), beside, n_workers_of(workers))
     if split is not None:
+        # loads the libraries of networks, which takes seconds
+        from data_tools.splitting.checking import Checks, refuse_leaks, split_rows
+
+        checks = Checks(voice, face, Path(weights).expanduser(), beside, n_workers_of(workers))
         rows = split_rows(rows, split, seed, source)
         refuse_leaks(rows, source, target, checks, leaks)
     choose = Choice(rows, source, target, given, prompt, per_target, seed)

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.scorers.doctor import CHECK, examine
-from idlora_pl.scorers.registry import CARDS
+from idlora_pl.scorers.loading import names_of
+from idlora_pl.scorers.registry import card_named
 from idlora_pl.scorers.verified import VerifiedFile
 from idlora_pl.tools import run_tool
 
@@ -46,7 +47,7 @@ def run_all(media: Path, published: Path, weights: Path, scorers: str, output: P
     manifest, scores, verified = output / "manifest.json", output / "scores.jsonl", output / "verified.json"
     proved = ["--weights", weights, "--inputs", media, "--verified", verified]
     run("doctor", *proved)
-    if waiting := slow_anchors(media, weights, verified):
+    if waiting := slow_anchors(scorers, media, weights, verified):
         run("doctor", "--check", "--scorers", ",".join(waiting), *proved)
     run("manifest", "make", published, manifest)
     entries = read_prompts(manifest, use="scoring")
@@ -62,9 +63,10 @@ def run_all(media: Path, published: Path, weights: Path, scorers: str, output: P
     run("table", scores, "--html", output / "page")
 
 
-def slow_anchors(inputs: Path, weights: Path, verified: Path) -> list[str]:
-    """Return the scorers whose anchor could be measured here and was left out because it takes a while."""
-    found = examine(CARDS.values(), weights, inputs, VerifiedFile(verified), run="never")
+def slow_anchors(scorers: str, inputs: Path, weights: Path, verified: Path) -> list[str]:
+    """Return those of the scorers whose anchor could be measured here and was left out because it takes a while."""
+    cards = [card_named(name) for name in names_of(scorers, weights)]
+    found = examine(cards, weights, inputs, VerifiedFile(verified), run="never")
     return [one.card.name for one in found if one.anchor == "not run" and one.fixes == (CHECK,)]
 
 

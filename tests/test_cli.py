@@ -92,6 +92,7 @@ def test_a_run_without_a_logger_does_not_replace_one(folder):
         assert f"{name} holds an earlier run; give --run another folder" in said
 
 
+@pytest.mark.slow
 def test_the_saved_config_repeats_a_run(fit, folder):
     fit("--run=first")
     main(["fit", "-c", "first/config.yaml", "--run=second"])
@@ -102,6 +103,7 @@ def test_the_saved_config_repeats_a_run(fit, folder):
     assert all(torch.equal(weight, states[1][name]) for name, weight in states[0].items())
 
 
+@pytest.mark.slow
 def test_the_authors_training_runs_from_its_overlay_and_its_adapter_says_how_it_was_trained(fit, folder):
     overlay = ROOT / "experiments/ablations/reference_training.yaml"
     fit("-c", str(overlay), "--model.objective.noise_levels=stretched", "--run=run")
@@ -119,6 +121,7 @@ def test_the_authors_training_runs_from_its_overlay_and_its_adapter_says_how_it_
     assert list((folder / "clips/clips").glob("*.mp4"))
 
 
+@pytest.mark.slow
 def test_validate_prints_the_same_losses_twice_and_lower_ones_with_an_adapter(nano_data, capsys):
     def loss(*more: str) -> float:
         main(["validate", "-c", NANO, f"--data.val_shards={nano_data}/validation", "--run=run", *QUIET, *more])
@@ -139,6 +142,7 @@ def test_predict_writes_clips_and_test_scores_them(nano_data, folder):
     assert {"predict.yaml", "test.yaml"} <= {path.name for path in (folder / "run").iterdir()}
 
 
+@pytest.mark.slow
 def test_the_sampling_seed_is_that_of_entries_without_one(folder):
     arguments = predict({}, BASE_ALONE, "--trainer.callbacks=[]", *QUIET)
     Path("prompts.json").write_text(json.dumps([{"prompt": PROMPT}, {"prompt": PROMPT, "seed": 3}]))
@@ -170,6 +174,7 @@ def test_a_checkpoint_or_an_adapter_is_enough_to_sample(fit, folder):
     assert torch.equal(*made)
 
 
+@pytest.mark.slow
 def test_wandb_logs_offline_without_a_network(fit, folder, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr("idlora_pl.lightning_cli.WANDB", ("127.0.0.1", 9))  # nobody listens there
@@ -292,6 +297,7 @@ def test_misspelt_settings_are_one_line_and_status_2(capsys, arguments, message)
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_installed_command_ends_with_a_sentence_and_no_traceback():
     command = [sys.executable, "-m", "idlora_pl.cli", "fit", "-c", NANO, "--data.shards=nowhere", *QUIET]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

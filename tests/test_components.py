@@ -53,6 +53,7 @@ def files(tmp_path_factory):
     return {"face": folder / "face.png", "voice": folder / "voice.wav"}
 
 
+@pytest.mark.slow
 def test_both_layouts_give_the_same_clip(checkpoint, files):
     sources = (
         {"weights": checkpoint / "pipeline"},

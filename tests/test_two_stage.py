@@ -154,6 +154,7 @@ def test_sampling_two_stages_in_between_changes_nothing_that_is_trained_or_kept(
     assert all(torch.equal(kept[name], again[name]) for name in kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("noise", ["independent", "released"])
 def test_the_hq_stages_run_in_the_dtype_of_the_weights(refining_weights, dtype, noise):
@@ -201,6 +202,7 @@ def test_the_overlay_is_the_ready_made_list(name):
     assert Sampling(**vars(read.sampling)) == with_stages(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 def test_predict_writes_clips_of_twice_the_size(name, refining_weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -6,6 +6,7 @@ Letters: N clips, D embedding size, K speakers.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from data_tools.manifest import Row
 CERTAIN = ("speaker", "video", "same_file", "same_sound")
 """Kinds that are leaks; `same_voice` and `same_face` are suspicions, which a person has to look at."""
 _BLOCK = 1024
+
+LeakRule = Literal["refuse", "refuse_suspected", "report"]
+"""What of them ends a run."""
 
 
 @dataclass(frozen=True, eq=False)

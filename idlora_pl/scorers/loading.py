@@ -14,9 +14,7 @@ from idlora_pl.scorers.nano import CARDS as NANO
 from idlora_pl.scorers.proof import missing_inputs, prove
 from idlora_pl.scorers.registry import CARDS, card_named
 from idlora_pl.scorers.verified import VERIFIED, VerifiedFile
-
-WEIGHTS = Path("~/.cache/idlora/scorers").expanduser()
-"""Default folder of weights."""
+from idlora_pl.scorers.weights import WEIGHTS
 
 PAPER = {"spk_sim_idlora", "face_sim", "lse_d", "clap_environment", "wer"}
 """One score of each scorer that the columns of the paper's tables need."""

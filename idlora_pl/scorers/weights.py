@@ -5,6 +5,9 @@ from pathlib import Path
 
 from idlora_pl.scorers.hashing import sha256_of
 
+WEIGHTS = Path("~/.cache/idlora/scorers").expanduser()
+"""Default folder of weights."""
+
 
 class Unavailable(ValueError):
     """A scorer cannot be built here; the message says what is missing and the command that gets it."""

@@ -105,7 +105,7 @@ def _trainer(devices: int, accelerator: str) -> L.Trainer:
             enable_model_summary=False,
             callbacks=[RichProgressBar()],
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ModuleNotFoundError) as error:
         raise ValueError(
             f"--devices {devices} with --accelerator {accelerator} cannot be used ({str(error).rstrip('.')}); "
             "give what is there, as with --accelerator cpu"

@@ -18,7 +18,8 @@ from idlora_pl.data.share import OwnShare
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.row import ScorerFacts, ScoreRow
 from idlora_pl.report.scores import replace_scores
-from idlora_pl.scorers.loading import WEIGHTS, Scorer, load_scorers
+from idlora_pl.scorers.loading import Scorer, load_scorers
+from idlora_pl.scorers.weights import WEIGHTS
 from idlora_pl.scoring.origin import origin_of, with_versions
 from idlora_pl.scoring.rows import notes_of, score_clip
 from idlora_pl.training.made import Made, run_folder, write_made

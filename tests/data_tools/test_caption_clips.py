@@ -87,7 +87,7 @@ def serve():
 
     def start(*replies):
         server = Server(replies)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         running.append(server)
         return server
 

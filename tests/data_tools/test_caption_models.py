@@ -109,6 +109,7 @@ def test_a_model_that_leaves_out_a_section_is_rejected(clips, tmp_path):
     assert reasons(tmp_path / "out") == ["no_section"] * 2
 
 
+@pytest.mark.slow
 def test_a_random_model_says_what_the_picture_makes_it_and_is_rejected(clips, tmp_path):
     folder = save_llava(tmp_path / "llava", None)
     shown = [tuple(Image.effect_noise((24, 24), 90 + 60 * k).convert("RGB") for _ in range(2)) for k in range(3)]

@@ -60,6 +60,7 @@ def test_samples_hold_what_the_codecs_and_the_text_encoder_give(pairs, tmp_path,
     assert (sample.meta["speaker"], sample.meta["prompt"]) == ("ann", prompt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate_hz", [16000, 44100])
 def test_a_voice_has_the_reference_tokens_that_the_pipeline_gives_it(pairs, tmp_path, prompt, rate_hz):
     voice = 0.1 * torch.randn(1, round(0.68 * rate_hz))
@@ -98,6 +99,7 @@ def test_videos_go_all_the_way_to_batches(pairs, tmp_path, capsys):
     assert (tmp_path / "latents.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_finished_group_is_kept_and_other_settings_are_refused(pairs, tmp_path):
     samples = tmp_path / "samples"
     encode_clips(str(pairs), str(samples), base="smoke", batch_size=1)
@@ -155,6 +157,7 @@ def test_a_pair_that_left_the_list_is_no_sample_any_more(pairs, tmp_path):
     assert find_samples(tmp_path / "samples") == [rows[0]["key"]]
 
 
+@pytest.mark.slow
 def test_two_lists_go_into_one_folder_and_a_half_written_one_is_refused(pairs, tmp_path):
     samples, rows = tmp_path / "samples", read_rows(pairs, ["key"])
     write_rows(tmp_path / "more.jsonl", [row | {"key": f"{row['key']}-more"} for row in rows])
@@ -207,6 +210,7 @@ def test_a_list_of_different_lengths_needs_a_duration():
         common_length(rows, 4.0, 25.0)
 
 
+@pytest.mark.slow
 def test_samples_of_two_lengths_do_not_fit_into_one_set(pairs, tmp_path):
     encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
     encode_clips(str(pairs), str(tmp_path / "shorter"), base="smoke", duration=0.36)

@@ -161,6 +161,7 @@ def test_a_damaged_file_of_embeddings_is_named(tmp_path):
         remembered.read_embeddings(path)
 
 
+@pytest.mark.slow
 def test_voice_and_face_find_nano_speakers_together(clips, tmp_path):
     find_speakers(str(clips), str(tmp_path), labels="none", truth="speaker", **NANO | {"face": "nano_face"})
     assert found(tmp_path)["truth"]["f1"] == 1.0

@@ -184,6 +184,7 @@ def test_consent_is_written_into_the_index(released, tmp_path):
     assert index.settings["consent"] == "public benchmark"
 
 
+@pytest.mark.slow
 def test_order_of_writing_and_number_of_workers_change_no_byte(released, tmp_path, make_files, save_item, tree):
     first = tree(run(released, tmp_path / "one", samples_per_shard=3))
     assert len(first) == 6
@@ -229,6 +230,7 @@ def test_a_missing_rate_is_refused_unless_it_is_told(tmp_path, make_files, save_
     assert len(read_set(run(tmp_path / "in", tmp_path / "out", missing_fps=25.0))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lengths", "padding_in_loss"), [("cut", False), ("pad", False), ("pad", True)])
 def test_imported_sets_train_the_smoke_model(released, tmp_path, monkeypatch, lengths, padding_in_loss):
     run(released, tmp_path / "out", lengths=lengths)

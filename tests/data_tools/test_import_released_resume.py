@@ -62,6 +62,7 @@ def source(request, tmp_path, make_files, save_item, pack, monkeypatch):
     return tmp_path / request.param
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_changes_no_byte(source, tmp_path, tree):
     whole = tree(run(source, tmp_path / "whole"))
     assert len([name for name in whole if name.endswith(".tar")]) == 2
@@ -75,6 +76,7 @@ def test_a_kill_at_any_step_changes_no_byte(source, tmp_path, tree):
     assert [path.name for path in tmp_path.iterdir() if "importing" in path.name] == []
 
 
+@pytest.mark.slow
 def test_an_import_that_is_killed_again_and_again_comes_to_its_end(source, tmp_path, tree):
     kills = 0
     while killed_at(3, source, tmp_path / "out"):

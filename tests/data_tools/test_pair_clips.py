@@ -122,6 +122,7 @@ def test_splits_are_disjoint_and_their_lists_make_up_the_whole(nano, tmp_path):
     assert (tmp_path / "a/pairs.jsonl").read_bytes() == (tmp_path / "b/pairs.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_recording_under_two_names_is_a_leak(nano, tmp_path):
     rows = read_rows(nano, KEYS[:1])
     for row in rows:

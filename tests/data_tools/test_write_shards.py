@@ -81,6 +81,7 @@ def test_an_interrupted_run_is_finished_with_the_same_bytes(samples, tmp_path, t
     assert (again / "pairs-000000.tar").stat().st_mtime_ns == kept
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_bytes(samples, tmp_path, tree):
     write_shards(str(samples), str(tmp_path / "one"), samples_per_shard=2)
     write_shards(str(samples), str(tmp_path / "two"), samples_per_shard=2, workers=2)

@@ -169,6 +169,7 @@ def velocities(pipeline, base, av):
         return pipeline.transformer(**inputs, use_cross_timestep=base.preset.use_cross_timestep, return_dict=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [4.0, 2.0])
 @pytest.mark.parametrize("style", ["comfyui", "diffusers"])
 def test_a_diffusers_pipeline_loads_our_file_and_computes_the_same(

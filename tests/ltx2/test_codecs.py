@@ -145,6 +145,7 @@ def test_batch_of_two_equals_two_of_one(smoke_codecs, noise_frames):
     torch.testing.assert_close(smoke_codecs.encode_video(pair), single, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_codecs_in_bfloat16_still_take_the_mel_and_give_latents_in_float32(noise_frames, noise_sound):
     codecs = Codecs.from_preset("smoke").to(torch.bfloat16)
     full = Codecs.from_preset("smoke")

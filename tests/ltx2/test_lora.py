@@ -42,6 +42,7 @@ def assert_same_velocities(a, b, av):
         assert torch.equal(part, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "base", "added"),
     [

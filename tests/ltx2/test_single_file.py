@@ -180,6 +180,7 @@ def test_another_dtype_than_the_stored_one_can_be_asked_for(release):
 # -- the map of the full sizes ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sizes"), [("ltx2-19b", (3510, 59, 184, 102, 194)), ("ltx2.3-22b", (4186, 262, 170, 102, 1227))]
 )

@@ -21,6 +21,7 @@ def corpus() -> Corpus:
     return Corpus(torch.randn(4, 32, 9, 2, 2), torch.randn(4, 1, 34, 64), torch.randn(4, 8, 32))
 
 
+@pytest.mark.slow
 def test_a_few_steps_lower_the_loss_and_it_repeats(corpus):
     lightning.seed_everything(0)
     module = BasePretraining(steps=12)

@@ -47,6 +47,7 @@ def test_a_batch_is_half_decoded(clips: InstrumentClips) -> None:
     assert not clips.draw(10, torch.Generator().manual_seed(0)).decoded.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "loss", "steps"),
     [("transcriber", phone_loss, 15), ("speaker", speaker_loss, 15), ("lip_sync", lip_sync_loss, 12)],

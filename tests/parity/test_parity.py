@@ -124,6 +124,7 @@ MADE = sorted(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_cases_of_other_shapes_agree_with_an_independent_path(other, name):
     row = other.rows[name]
@@ -132,6 +133,7 @@ def test_cases_of_other_shapes_agree_with_an_independent_path(other, name):
     assert row["differences"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", CHANGED, ids=lambda one: one.source)
 def test_a_changed_number_fails_and_nothing_else_does(other, one):
     row = other.rows[one.name]
@@ -140,6 +142,7 @@ def test_a_changed_number_fails_and_nothing_else_does(other, one):
     assert over == {*one.tensors, *one.fields}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 def test_what_cannot_be_understood_is_named_with_its_file(other, name):
     one, row = WRONG[name], other.rows[f"wrong_{name}"]
@@ -149,6 +152,7 @@ def test_what_cannot_be_understood_is_named_with_its_file(other, name):
     assert row["reason"] in other.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_files_that_are_no_cases_are_named(other, name):
     row = other.rows[f"wrong_{name}"]
@@ -156,6 +160,7 @@ def test_files_that_are_no_cases_are_named(other, name):
     assert f"'{OUTSIDE[name]}'" in row["reason"]
 
 
+@pytest.mark.slow
 def test_unclear_cases_count_more_than_failing_ones(other):
     assert other.status == 2
     reasons = [row["reason"] for row in other.rows.values() if row["status"] == "not understood"]

@@ -154,6 +154,7 @@ def test_filters_leave_what_they_name(page, shelf):
     assert "2 of 8 clips, 1 of 4 items" in page.one("#said").text
 
 
+@pytest.mark.slow
 def test_every_clip_plays_and_shows_where_it_is(page):
     for key, n_players in {"plain": 4, "other film": 4}.items():
         card = next(one for one in page.all(".item") if one.find_element("tag name", "h3").text == key)
@@ -237,6 +238,7 @@ def test_a_narrow_window_does_not_scroll_sideways(page):
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.mark.slow
 def test_two_hundred_items_keep_few_players(chromium, shelf, tmp_path):
     clip = str(shelf.folder / "target.mp4")
     scores = [

@@ -255,6 +255,7 @@ def mobilefacenet(checkpoints) -> FaceSimilarity:
     return CARDS["face_sim_mobilefacenet"].load(checkpoints)
 
 
+@pytest.mark.slow
 def test_the_anchor_of_mobilefacenet_passes_on_real_faces(mobilefacenet, media):
     anchor = CARDS["face_sim_mobilefacenet"].anchor
     measured = anchor.measure(mobilefacenet, media)

@@ -76,19 +76,20 @@ def test_the_anchor_is_reached(checkpoints: Path, media: Path, name: str) -> Non
 
 
 @pytest.mark.slow
-def test_matching_sound_beats_rolled_sound_and_silence_on_half_of_grid(checkpoints: Path, media: Path) -> None:
-    found = coherence_on_grid(grid_clips(media)[::2])(scorer("lip_coherence_lrasd", checkpoints), media)
+def test_matching_sound_beats_rolled_sound_and_silence_on_a_sixth_of_grid(checkpoints: Path, media: Path) -> None:
+    found = coherence_on_grid(grid_clips(media)[::6])(scorer("lip_coherence_lrasd", checkpoints), media)
     assert (found["above_rolled"], found["above_silence"]) == (1.0, 1.0)
 
 
 @pytest.mark.slow
-def test_the_lag_of_all_clips_of_grid_is_near_zero(checkpoints: Path, media: Path) -> None:
-    found = lag_on_grid(grid_clips(media))(scorer("lip_lag_landmarks", checkpoints), media)
+def test_the_lag_of_a_third_of_grid_is_near_zero(checkpoints: Path, media: Path) -> None:
+    found = lag_on_grid(grid_clips(media)[::3])(scorer("lip_lag_landmarks", checkpoints), media)
     # The value measured elsewhere is +1 frame; without smoothing over time the mouth is less late.
     assert found["lag"] == pytest.approx(0.25, abs=0.25)
     assert found["correlation"] > 0.5
 
 
+@pytest.mark.slow
 def test_sound_that_is_early_by_k_frames_has_a_lag_larger_by_k(checkpoints: Path, media: Path) -> None:
     clip = read_clip(media / "grid" / "s4" / "lwbsza.mpg")
     early = replace(clip, waveform=clip.waveform.roll(-4 * 44_100 // 25, 1))
@@ -205,6 +206,7 @@ print("still here")
 """
 
 
+@pytest.mark.slow
 def test_a_trainer_that_puts_signal_handlers_back_does_not_end_the_process(checkpoints: Path) -> None:
     weights = checkpoints / "face/face_landmarker.task"
     done = subprocess.run([sys.executable, "-c", RESET_HANDLERS, weights], capture_output=True, text=True, check=False)

@@ -216,6 +216,7 @@ def test_the_same_clip_gives_the_same_numbers(network: SyncNet, clip: tuple[Tens
     assert first.values.keys() == {"lse_d", "lse_c", "lip_offset"}
 
 
+@pytest.mark.slow
 def test_frames_of_another_rate_are_seen_at_25_fps(network: SyncNet, clip: tuple[Tensor, Tensor]) -> None:
     waveform, crops = clip
     expected = network.embed(waveform, 16_000, crops, 25.0)

@@ -23,6 +23,7 @@ def rows(nano_manifest, proofs, tmp_path_factory):
     return {(row.row, row.key): row for row in read_scores(folder / "scores.jsonl")} | {"folder": folder}
 
 
+@pytest.mark.slow
 def test_the_order_of_numbers_is_that_of_the_bounds(rows):
     keys = ("item-0000", "item-0001")
     similarity = {

@@ -53,3 +53,10 @@ def test_a_rank_without_work_waits_for_the_other(one, tmp_path):
     score([*common, "--scores", str(two), "--devices", "2", "--accelerator", "cpu"])
     assert len(two.read_text().splitlines()) == 10
     assert by_clip(two) == by_clip(expected)
+
+
+def test_a_device_that_is_not_here_is_named(one, tmp_path):
+    common, _ = one
+    with pytest.raises(ValueError, match=r"^--devices 1 with --accelerator tpu cannot be used \("):
+        score([*common, "--scores", str(tmp_path / "two.jsonl"), "--devices", "1", "--accelerator", "tpu"])
+    assert not (tmp_path / "two.jsonl").exists()

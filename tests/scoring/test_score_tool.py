@@ -67,6 +67,7 @@ def test_scoring_goes_on_where_it_stopped_for_each_scorer(arguments, tmp_path, c
     assert values(scores) == whole
 
 
+@pytest.mark.slow
 def test_order_and_number_of_processes_do_not_matter(arguments, nano_data, tmp_path):
     score([*arguments, "--row", "one"])
     content = json.loads((nano_data / "test/prompts.json").read_text())

@@ -37,6 +37,7 @@ def wait_for(condition, seconds=10.0):
     return found
 
 
+@pytest.mark.slow
 def test_a_rater_answers_every_screen_and_the_answers_can_be_analysed(chromium, study, tmp_path, capsys):
     from selenium.webdriver.common.by import By
 

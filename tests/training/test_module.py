@@ -143,6 +143,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(make_module, make_trainer, ma
         make_trainer(max_steps=2).fit(other, datamodule=make_data(), ckpt_path=tmp_path / "kept.ckpt")
 
 
+@pytest.mark.slow
 def test_validation_losses_repeat(make_module, make_trainer, make_data, nano_data):
     module = make_module()
     data = make_data(val_shards=str(nano_data / "validation"))

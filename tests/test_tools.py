@@ -1,0 +1,47 @@
+"""Subcommands without a trainer: each is there, and none waits for what it does not need."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from idlora_pl.tools import TOOLS, run_tool
+
+HELP_OF_ALL = """
+import sys
+from idlora_pl.cli import main
+from idlora_pl.tools import TOOLS
+for name in TOOLS:
+    try:
+        main([name, "--help"])
+    except SystemExit as ended:
+        assert ended.code == 0
+print("lightning" in sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_every_tool_has_a_help_of_its_name(capsys, name):
+    with pytest.raises(SystemExit) as ended:
+        run_tool(name, ["--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: idlora {name} ")
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_every_tool_says_what_it_does(name):
+    module, _, function = TOOLS[name].partition(":")
+    assert getattr(import_module(module), function).__doc__
+
+
+def test_bad_input_ends_in_one_line(tmp_path):
+    (tmp_path / "scores.jsonl").write_text("no json\n")
+    with pytest.raises(SystemExit, match=r"^idlora: .*scores\.jsonl") as ended:
+        run_tool("table", [str(tmp_path / "scores.jsonl")])
+    assert "\n" not in str(ended.value)
+
+
+def test_no_tool_waits_for_lightning():
+    ended = subprocess.run([sys.executable, "-c", HELP_OF_ALL], capture_output=True, text=True, check=True)
+    assert ended.stderr.splitlines()[-1] == "False"
