@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from importlib import import_module
@@ -10,6 +11,9 @@ import torch
 
 from idlora_pl.process_group import close_at_exit
 from idlora_pl.tools import TOOLS, run_tool
+
+TRAINER = ("fit", "validate", "test", "predict")
+"""The commands that are Lightning's."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -20,6 +24,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     given = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if given and not given[0].startswith("-") and given[0] not in (*TRAINER, *TOOLS):
+        print(f"idlora: {_unknown(given[0])}", file=sys.stderr)
+        sys.exit(2)
     close_at_exit()
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
@@ -28,6 +35,18 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         # Lightning takes seconds to load, which no tool should wait for
         import_module("idlora_pl.lightning_cli").run(arguments)
+
+
+def _unknown(command: str) -> str:
+    """Say that there is no such command, and which there are.
+
+    Example:
+        >>> _unknown("tabel")
+        "there is no command 'tabel', did you mean table? It has fit, validate, test, predict, ..., study, table"
+    """
+    known = (*TRAINER, *TOOLS)
+    near = difflib.get_close_matches(command, known, n=1)
+    return f"there is no command {command!r}{f', did you mean {near[0]}?' if near else '.'} It has {', '.join(known)}"
 
 
 if __name__ == "__main__":

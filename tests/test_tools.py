@@ -6,10 +6,12 @@ from importlib import import_module
 
 import pytest
 
+from idlora_pl.cli import main
 from idlora_pl.tools import TOOLS, run_tool
 
 HELP_OF_ALL = """
 import sys
+from idlora_pl.cli import main
 from idlora_pl.cli import main
 from idlora_pl.tools import TOOLS
 for name in TOOLS:
@@ -45,3 +47,11 @@ def test_bad_input_ends_in_one_line(tmp_path):
 def test_no_tool_waits_for_lightning():
     ended = subprocess.run([sys.executable, "-c", HELP_OF_ALL], capture_output=True, text=True, check=True)
     assert ended.stderr.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(("word", "said"), [("tabel", ", did you mean table?"), ("xyz", ".")])
+def test_a_command_that_is_none_is_named_with_those_there_are(capsys, word, said):
+    with pytest.raises(SystemExit) as ended:
+        main([word])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"idlora: there is no command '{word}'{said} It has fit, validate, test")
