@@ -11,8 +11,10 @@ from typing import NoReturn
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-BAD_INPUT = (ValueError, FileNotFoundError, IsADirectoryError, MisconfigurationException, UnpicklingError)
-"""What the command line ends with in a sentence; every other error is ours and shows its traceback."""
+from idlora_pl import tools
+
+BAD_INPUT = (*tools.BAD_INPUT, MisconfigurationException)
+"""As of the tools, and what Lightning says of settings."""
 
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
 

@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from pickle import UnpicklingError
 
 TOOLS = {
     "adapter": "idlora_pl.adapter_tool:adapter",
@@ -15,11 +16,14 @@ TOOLS = {
 }
 """Module and function of each."""
 
+BAD_INPUT = (ValueError, FileNotFoundError, IsADirectoryError, UnpicklingError)
+"""What a command ends with in a sentence; every other error is ours and shows its traceback."""
+
 
 def run_tool(name: str, arguments: list[str]) -> None:
     """Run a tool; bad input ends in one sentence and a non-zero exit status."""
     module, _, function = TOOLS[name].partition(":")
     try:
         getattr(import_module(module), function)(arguments)
-    except (ValueError, FileNotFoundError, IsADirectoryError) as error:
+    except BAD_INPUT as error:
         sys.exit(f"idlora: {' '.join(str(error).split())}")

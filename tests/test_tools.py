@@ -12,7 +12,6 @@ from idlora_pl.tools import TOOLS, run_tool
 HELP_OF_ALL = """
 import sys
 from idlora_pl.cli import main
-from idlora_pl.cli import main
 from idlora_pl.tools import TOOLS
 for name in TOOLS:
     try:
