@@ -13,7 +13,7 @@ from idlora_pl.tools import TOOLS
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "idlora_pl"
 FILES = sorted(PACKAGE.rglob("*.py"))
-MAX_MODULE_LINES = 200
+MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 40
 
 # A folder or file, and what it must not import.
