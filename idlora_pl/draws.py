@@ -11,12 +11,8 @@ import torch
 from torch import Tensor
 
 from idlora_pl.method.res2s import sde_noise
-from idlora_pl.method.sampler import NoiseSource
+from idlora_pl.method.sampler import NoiseSource, noise_generator, released_generator
 from idlora_pl.method.tokens import AVSequence
-
-# Seeds of the fresh noise of two stages lie this far apart. torch's CPU generator takes 32 bits of a seed, of which
-# `sde_noise` needs one for the modality and one for its own half; so seeds below 2^29 meet in no three stages.
-_STAGE_STRIDE = 2**29
 
 
 class Draws:
@@ -54,9 +50,9 @@ class Draws:
 
     def _pair(self, seed: int) -> tuple[torch.Generator, torch.Generator]:
         if self._released:
-            one = torch.Generator(self._device).manual_seed(seed)
+            one = released_generator(seed, self._device)
             return one, one
-        return torch.Generator().manual_seed(2 * seed), torch.Generator().manual_seed(2 * seed + 1)
+        return noise_generator(seed, 0), noise_generator(seed, 1)
 
     def stage(self, video: tuple[int, int], audio: tuple[int, int], *, n_reference: int = 0) -> tuple[Tensor, Tensor]:
         """Draw the noise of one stage.
@@ -82,9 +78,9 @@ class Draws:
         Args:
             av: What the stage starts from. The released order restarts at its constant seeds in every stage.
         """
-        seeds = [seed + self._n_fresh * _STAGE_STRIDE for seed in self._seeds]
+        stage = self._n_fresh
         self._n_fresh += 1
-        return sde_noise(av, seeds, self._order)
+        return sde_noise(av, self._seeds, self._order, stage=stage)
 
     def _normal(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
         return torch.randn(shape, generator=generator, device=generator.device, dtype=self._dtype)

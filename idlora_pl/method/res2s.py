@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from idlora_pl.method.guidance import Velocities
-from idlora_pl.method.sampler import NoiseSource
+from idlora_pl.method.sampler import NoiseSource, noise_generator
 from idlora_pl.method.tokens import AVSequence, Tokens
 
 # The level before 0, where a last evaluation gives the result; log noise levels have no 0.
@@ -67,7 +67,9 @@ def sample_res2s(
     return av
 
 
-def sde_noise(av: AVSequence, seeds: Sequence[int], noise: NoiseSource = "independent") -> Iterator[Tensor]:
+def sde_noise(
+    av: AVSequence, seeds: Sequence[int], noise: NoiseSource = "independent", *, stage: int = 0
+) -> Iterator[Tensor]:
     """Yield the fresh noise of `sample_res2s` without end: video, audio, video, audio.
 
     "independent" draws every sample and modality from a generator of its own, so that neither batching nor a
@@ -79,6 +81,7 @@ def sde_noise(av: AVSequence, seeds: Sequence[int], noise: NoiseSource = "indepe
         av: the sequence, for shapes; "released" also draws on its device.
         seeds: one per sample, those of `noise_tokens`; "released" does not use them.
         noise: whose noise.
+        stage: number of the stage; "independent" draws other noise in each, "released" the same in all.
 
     Yields:
         (B, N, C) float64, N with the rows of the reference.
@@ -86,8 +89,7 @@ def sde_noise(av: AVSequence, seeds: Sequence[int], noise: NoiseSource = "indepe
     if noise == "released":
         yield from _released_sde_noise(av)
     streams = [
-        # noise_tokens uses the seeds 2s and 2s + 1; the negative ones never meet them
-        (tokens, [torch.Generator().manual_seed(-1 - (2 * seed + stream)) for seed in seeds])
+        (tokens, [noise_generator(seed, stream, fresh_of_stage=stage) for seed in seeds])
         for stream, tokens in enumerate((av.video, av.audio))
     ]
     while True:

@@ -27,7 +27,7 @@ from idlora_pl.sampling import Sampling
 from idlora_pl.stage_lists import refuse_missing_files, refuse_missing_weights
 from idlora_pl.training.checkpoint import adapter_state, restore_adapter
 from idlora_pl.training.fit_check import refuse_other_base
-from idlora_pl.training.noise import Noise, draw_noise, generator_at
+from idlora_pl.training.noise import Noise, draw_noise, generator_at, torch_seed, validation_generator
 from idlora_pl.training.objective import Losses, Objective, flow_losses
 from idlora_pl.training.optimizer import AdamW, build_optimizer
 
@@ -106,7 +106,7 @@ class IDLoRA(L.LightningModule):
             self.in_context = attach_adapter(self.model, adapter, self.in_context)
         elif use_adapter:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.seed)
+                torch.manual_seed(torch_seed(self.seed))
                 attach_lora(self.model, self.lora.rank, self.lora.alpha, self.lora.targets)
 
     def setup(self, stage: str) -> None:
@@ -132,7 +132,7 @@ class IDLoRA(L.LightningModule):
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Losses at five fixed noise levels, with the same noise in every epoch and whatever objective is trained."""
-        drawn = draw_noise(batch, 1.0, generator_at(self.seed, batch_idx, self.global_rank))
+        drawn = draw_noise(batch, 1.0, validation_generator(self.seed, batch_idx, self.global_rank))
         text = self.text.connect(batch.text)
         logged: dict[str, Tensor] = {}
         for level in VALIDATION_SIGMAS:

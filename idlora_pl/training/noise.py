@@ -20,6 +20,9 @@ from idlora_pl.method.tokens import patchify_audio
 Coin = Literal["sample", "batch"]
 Precision = Literal["float32", "stored"]
 
+# stands where training has its epoch, and is none
+_VALIDATION = 2**32 - 1
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -38,15 +41,43 @@ class Noise:
     first_frame: Tensor
 
 
-def generator_at(seed: int, *place: int) -> torch.Generator:
-    """Return the CPU generator of a place, such as (epoch, batch, rank).
+def generator_at(seed: int, epoch: int = 0, batch: int = 0, rank: int = 0) -> torch.Generator:
+    """Return the CPU generator of a place in training; `validation_generator` has places of its own.
+
+    Args:
+        seed: Of the run, at least 0; all its bits count.
+        epoch: Number of the epoch.
+        batch: Number of the batch in it.
+        rank: Number of the process.
 
     Example:
         >>> [int(torch.randint(100, (), generator=generator_at(42, 0, batch))) for batch in (0, 1, 0)]
         [10, 7, 10]
     """
-    state = np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0]
+    # always as many entries: numpy fills up with zeros, so that (seed, 3) and (seed, 3, 0) would draw the same
+    state = np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) % 2**63)
+
+
+def torch_seed(seed: int) -> int:
+    """Return a seed of at most 32 bits, which are all that torch's CPU generator keeps; smaller ones stay as they are.
+
+    Example:
+        >>> torch_seed(42), torch_seed(42 + 2**32) == 42
+        (42, False)
+    """
+    return seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
+def validation_generator(seed: int, batch: int, rank: int) -> torch.Generator:
+    """Return the CPU generator of a batch of validation, whose noise is that of no batch of training.
+
+    Args:
+        seed: Of the run, at least 0.
+        batch: Number of the batch.
+        rank: Number of the process.
+    """
+    return generator_at(seed, _VALIDATION, batch, rank)
 
 
 def draw_noise(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.method.flow import velocity, x_sigma
-from idlora_pl.method.sampler import noise_tokens, released_noise, sample_euler
+from idlora_pl.method.sampler import noise_generator, noise_tokens, released_noise, sample_euler
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
 
 schedules = st.lists(st.integers(1, 63), unique=True).map(
@@ -97,6 +97,26 @@ def test_a_batch_equals_its_samples_one_by_one(sample_of, sigmas, batch):
 @given(st.integers(0, 2**31))
 def test_video_and_audio_noise_of_one_seed_differ(seed):
     assert not torch.equal(noise_tokens([seed], 4, 3, stream=0), noise_tokens([seed], 4, 3, stream=1))
+
+
+@given(st.integers(0, 2**62), st.integers(29, 62), st.sampled_from([None, 0, 1, 2, 3, 4]))
+def test_seeds_that_differ_in_a_high_bit_share_no_noise(seed, bit, stage):
+    one, other = (noise_generator(who, 0, fresh_of_stage=stage) for who in (seed, seed ^ 2**bit))
+    # the CPU generator keeps 32 bits
+    assert one.initial_seed() & 0xFFFFFFFF != other.initial_seed() & 0xFFFFFFFF
+
+
+def test_start_and_fresh_noise_of_every_stage_and_stream_differ():
+    kinds = [(stream, stage) for stream in (0, 1) for stage in (None, 0, 1, 2, 3, 4)]
+    for seeds in ([0, 1, 7, 2**29 - 1], [2**29, 2**31, 2**40 + 7]):
+        found = [noise_generator(seed, s, fresh_of_stage=stage).initial_seed() for seed in seeds for s, stage in kinds]
+        assert len({number & 0xFFFFFFFF for number in found}) == len(found)
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**40 + 7])
+def test_the_released_order_refuses_a_seed_that_repeats_another_ones_noise(seed):
+    with pytest.raises(ValueError, match=f"seed {seed} repeats the noise of seed {seed % 2**32} in the released order"):
+        released_noise(seed, 4, 5, 16)
 
 
 def test_an_unknown_noise_stream_is_refused():

@@ -6,7 +6,7 @@ import torch
 
 from idlora_pl.data.samples import PairBatch
 from idlora_pl.method.tokens import TextFeatures
-from idlora_pl.training.noise import draw_noise, generator_at
+from idlora_pl.training.noise import draw_noise, generator_at, torch_seed, validation_generator
 
 
 def blank(batch: int, dtype: torch.dtype = torch.float32) -> PairBatch:
@@ -24,6 +24,23 @@ def test_seed_epoch_batch_and_rank_each_change_the_draws():
     places = [(42, 0, 0, 0), (43, 0, 0, 0), (42, 1, 0, 0), (42, 0, 1, 0), (42, 0, 0, 1)]
     sigmas = {float(draw_noise(blank(1), 0.5, generator_at(*place)).sigma) for place in places}
     assert len(sigmas) == len(places)
+
+
+def test_validation_draws_the_noise_of_no_batch_of_training():
+    # SeedSequence pads with zeros: (seed, batch, rank) was (seed, epoch = batch, batch = 0)
+    places = [(epoch, batch, rank) for epoch in range(6) for batch in range(6) for rank in range(3)]
+    trained = {generator_at(42, *place).initial_seed() for place in places}
+    validated = {validation_generator(42, batch, rank).initial_seed() for batch in range(30) for rank in range(3)}
+    assert len(trained) == len(places)
+    assert len(validated) == 90
+    assert not trained & validated
+
+
+def test_no_bit_of_a_seed_is_lost():
+    seeds = [42, *(42 + 2**bit for bit in range(29, 63))]
+    assert len({generator_at(seed, 0, 0, 0).initial_seed() & 0xFFFFFFFF for seed in seeds}) == len(seeds)
+    assert len({torch_seed(seed) for seed in seeds}) == len(seeds)
+    assert max(map(torch_seed, seeds)) < 2**32
 
 
 def test_noise_has_the_shapes_of_the_tokens():
