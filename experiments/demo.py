@@ -31,8 +31,9 @@ from idlora_pl.report import Claim, Row, build_table, located, read_scores, show
 from idlora_pl.scoring.tool import score
 
 HERE = Path(__file__).parent
-METRICS = ("speaker_similarity", "lip_sync", "phoneme_error_rate", "environment_accuracy")
-ROWS = ("no_reference", "shared", "negative", "negative+identity", "real")
+METRICS = ("speaker_similarity", "reference_word_leak", "lip_sync", "phoneme_error_rate", "environment_accuracy")
+CODECS = "through the codecs"
+ROWS = ("no_reference", "shared", "negative", "negative+identity", CODECS, "real")
 PAIRED = (
     ("negative", "no_reference"),
     ("shared", "no_reference"),
@@ -203,7 +204,8 @@ def main() -> None:
         run_jobs(sampling_jobs(output, size), output / "logs")
     with phase("scoring"):
         for row in ROWS:
-            clips = [] if row == "real" else ["--clips", str(output / "sampling" / row / "clips")]
+            clips = [] if row == "real" else ["--clips", str(output / "sampling" / row.replace(" ", "_") / "clips")]
+            clips += ["--bound", "vae", "--base", "nano"] if row == CODECS else []
             common = [str(output / "data/test/prompts.json"), "--row", row, "--scores", str(output / "scores.jsonl")]
             score([*common, *clips, "--scorers", "nano"])
     report(output, size, seconds)

@@ -12,16 +12,16 @@ from idlora_pl.prompt import PromptSections, split_prompt
 FORMAT = "idlora-benchmark-1"
 PATHS = ("reference_path", "first_frame_path", "target_path", "compare_path")
 CAPTION = ("visual", "speech", "sounds", "speaking_style", "environment_sounds")
-_PLAIN = ("prompt", "output_name", "seed", "speaker", "environment", *PATHS)
+_PLAIN = ("prompt", "output_name", "seed", "speaker", "environment", "reference_speech", *PATHS)
 _ABOUT = ("split", "language", "source", "reference_source", "consent", "clips")
 KNOWN = (*_PLAIN, *_ABOUT, *CAPTION)
-"""Keys of an entry. `source` and `reference_source` name the videos that target and reference were cut from; `clips`
+"""Keys of an entry. `reference_speech` holds the words of the reference; `source` and `reference_source` name the videos that target and reference were cut from; `clips`
 maps a method to its clip of this entry."""
 
 _ALIASES = {"id": "output_name"} | {path.removesuffix("_path"): path for path in PATHS}
 _SHORT_PATHS = tuple(path.removesuffix("_path") for path in PATHS)
-_ITEM_KEYS = ("id", "speaker", *_SHORT_PATHS, "prompt", "caption", "environment", "seed", *_ABOUT)
-_TEXTS = ("environment", "split", "source", "reference_source", "consent", *CAPTION)
+_ITEM_KEYS = ("id", "speaker", *_SHORT_PATHS, "prompt", "caption", "environment", "reference_speech", "seed", *_ABOUT)
+_TEXTS = ("environment", "reference_speech", "split", "source", "reference_source", "consent", *CAPTION)
 _LANGUAGE = re.compile(r"[a-z]{2}")
 _MAX_NAME_BYTES = 200
 """File systems take 255; endings and marks of unfinished files come on top."""

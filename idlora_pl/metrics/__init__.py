@@ -18,6 +18,7 @@ _HOME = {
     "FaceEmbedder": "embedders",
     "LipSync": "lip_sync",
     "LipSyncEmbedder": "embedders",
+    "ReferenceWordLeak": "transcript",
     "SpeakerEmbedder": "embedders",
     "SpeakerSimilarity": "speaker",
     "TranscriptErrorRate": "transcript",

@@ -59,6 +59,7 @@ class Expected:
         environment_sounds: Text that describes what is heard behind the voice; "none" for nothing.
         speaking_style: Text that describes how is spoken.
         language: ISO 639-1 code of the words.
+        reference_words: What the reference that the clip was generated from says; "" where it is not known.
     """
 
     reference: Tensor | None = None
@@ -70,6 +71,7 @@ class Expected:
     environment_sounds: str = ""
     speaking_style: str = ""
     language: str = "en"
+    reference_words: str = ""
 
 
 def mono(waveform: Tensor) -> Tensor:

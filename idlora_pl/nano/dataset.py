@@ -7,7 +7,7 @@
     test/<name>/              voice.wav (reference), face.png (first frame), other.wav (a third clip of the
                               speaker, which scores compare with), real.mp4 (the real target clip)
 
-Speakers of the three splits are disjoint, a target and its reference differ in words, timing and environment.
+Speakers of the three splits are disjoint; the clips of a speaker differ from each other in words, timing and place.
 """
 
 from __future__ import annotations
@@ -38,12 +38,11 @@ CONSENT = "not needed: synthetic faces and voices"
 
 
 def scripts_of(who: int, n_clips: int) -> list[Script]:
-    """Return the scripts of a speaker's clips; clip i and clip i + 1 are in different environments."""
-    first = script(who * _SCRIPTS_PER_SPEAKER)
-    found = [first]
-    for index in range(1, n_clips):
-        found.append(script(who * _SCRIPTS_PER_SPEAKER + index, avoid=found[-1]))
-    return found
+    """Return the scripts of a speaker's clips, no two with the same words or in the same place."""
+    scripts: list[Script] = []
+    for index in range(n_clips):
+        scripts.append(script(who * _SCRIPTS_PER_SPEAKER + index, avoid=scripts))
+    return scripts
 
 
 def write_pairs(folder: Path, split: str, n_speakers: int, *, offset: int = 0) -> None:
@@ -90,6 +89,7 @@ def _test_item(folder: Path, who: int, index: int) -> dict[str, Any]:
         "prompt": target.prompt,
         "output_name": name,
         "environment": target.environment,
+        "reference_speech": " ".join(reference.words),
         "speaker": f"s{who:07d}",
         "seed": 42 + index,
     }

@@ -71,12 +71,13 @@ def plan_videos(split: str, n_speakers: int, n_videos: int, clips_per_video: int
     """Choose what is said in the videos of the speakers of a split, `offset` speakers later than its first."""
     found = []
     for who in (split_seed(split, offset + index) for index in range(n_speakers)):
-        last: Script | None = None
+        firsts: list[Script] = []
         for number in range(n_videos):
             seeds = [_SCRIPTS + (who * n_videos + number) * clips_per_video + k for k in range(clips_per_video)]
-            last = script(seeds[0], avoid=last)
-            more = [replace(script(seed), environment=last.environment) for seed in seeds[1:]]
-            found.append(Video(who, number, (last, *more)))
+            first = script(seeds[0], avoid=firsts[-1:])
+            more = [replace(script(seed), environment=first.environment) for seed in seeds[1:]]
+            found.append(Video(who, number, (first, *more)))
+            firsts.append(first)
     return found
 
 

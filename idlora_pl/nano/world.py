@@ -123,19 +123,36 @@ def speaker(seed: int) -> Speaker:
     )
 
 
-def script(seed: int, *, avoid: Script | None = None) -> Script:
+def all_texts() -> tuple[str, ...]:
+    """Return every text that a script can have, each as likely as the others: 750 times four vowels.
+
+    Example:
+        >>> len(all_texts()), all_texts()[0]
+        (750, 'aa eh aa eh')
+    """
+    texts = [(name,) for name in VOWELS]
+    for _ in range(WORDS_PER_CLIP - 1):
+        texts = [(*text, name) for text in texts for name in VOWELS if name != text[-1]]
+    return tuple(" ".join(text) for text in texts)
+
+
+def script(seed: int, *, avoid: Sequence[Script] = ()) -> Script:
     """Draw the script of a seed.
 
     Args:
         seed: Any integer >= 0.
-        avoid: Another script whose environment must not be drawn again (the hard, cross-environment pairing).
+        avoid: Scripts whose words and places must not be drawn again (the hard, cross-environment pairing).
+
+    Raises:
+        ValueError: `avoid` leaves no place.
     """
     rng = np.random.default_rng([seed, 3])
-    names = list(VOWELS)
-    words: list[str] = []
-    for _ in range(WORDS_PER_CLIP):
-        words.append(str(rng.choice([name for name in names if name not in words[-1:]])))
-    places = [place for place in ENVIRONMENTS if avoid is None or place != avoid.environment]
+    words = _draw_words(rng)
+    while any(words == other.words for other in avoid):
+        words = _draw_words(rng)
+    places = [place for place in ENVIRONMENTS if all(place != other.environment for other in avoid)]
+    if not places:
+        raise ValueError(f"avoid must leave one of {len(ENVIRONMENTS)} places; got {len(avoid)} scripts in all of them")
     environment = str(rng.choice(places))
     durations = rng.uniform(0.16, 0.27, size=WORDS_PER_CLIP)
     gaps = rng.uniform(0.03, 0.10, size=WORDS_PER_CLIP)
@@ -144,12 +161,19 @@ def script(seed: int, *, avoid: Script | None = None) -> Script:
     starts = np.cumsum(gaps) + np.concatenate([[0.0], np.cumsum(durations)[:-1]])
     return Script(
         seed=seed,
-        words=tuple(words),
+        words=words,
         environment=environment,
         starts_s=tuple(float(value) for value in starts),
         durations_s=tuple(float(value) for value in durations),
         levels=tuple(float(value) for value in rng.uniform(0.45, 1.0, size=WORDS_PER_CLIP)),
     )
+
+
+def _draw_words(rng: np.random.Generator) -> tuple[str, ...]:
+    words: list[str] = []
+    for _ in range(WORDS_PER_CLIP):
+        words.append(str(rng.choice([name for name in VOWELS if name not in words[-1:]])))
+    return tuple(words)
 
 
 def loudness(scripts: Sequence[Script], times_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:

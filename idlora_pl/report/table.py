@@ -55,6 +55,7 @@ COLUMNS = {
     column.metric: column
     for column in (
         Column("speaker_similarity", "speaker similarity", "higher"),
+        Column("reference_word_leak", "reference's words leaked", "lower"),
         Column("lip_sync", "lip-sync", "higher"),
         Column("phoneme_error_rate", "phoneme error rate", "lower"),
         Column("wer", "word error rate", "lower"),

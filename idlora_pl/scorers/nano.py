@@ -14,12 +14,12 @@ from idlora_pl.metrics.embedders import LipSyncEmbedder
 from idlora_pl.metrics.environment import EnvironmentAccuracy
 from idlora_pl.metrics.lip_sync import LipSync
 from idlora_pl.metrics.speaker import SpeakerSimilarity
-from idlora_pl.metrics.transcript import TranscriptErrorRate
+from idlora_pl.metrics.transcript import ReferenceWordLeak, TranscriptErrorRate
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.nano.render import render
-from idlora_pl.nano.world import ENVIRONMENTS, FRAME_RATE_FPS, SAMPLE_RATE_HZ, script, speaker
+from idlora_pl.nano.world import ENVIRONMENTS, FRAME_RATE_FPS, SAMPLE_RATE_HZ, all_texts, script, speaker
 from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
 
 _NOTE = "Measures clips of the nano world only; how well is in idlora_pl/nano/assets/INSTRUMENTS.md."
@@ -60,6 +60,10 @@ def _lip_sync(_weights: Path) -> ClipMean:
 
 def _phonemes(_weights: Path) -> ClipMean:
     return TranscriptErrorRate(load_instruments().transcriber, name="phoneme_error_rate")
+
+
+def _word_leak(_weights: Path) -> ClipMean:
+    return ReferenceWordLeak(load_instruments().transcriber, strangers=all_texts())
 
 
 def _environment(_weights: Path) -> ClipMean:
@@ -104,6 +108,17 @@ def _measure_phonemes(metric: ClipMean, _inputs: Inputs) -> dict[str, float]:
     return {
         name: metric.score_clip(clips[0], Expected(words=text)).values["phoneme_error_rate"]
         for name, text in said.items()
+    }
+
+
+def _measure_word_leak(metric: ClipMean, _inputs: Inputs) -> dict[str, float]:
+    clips, words = _clips()
+    texts = {"played_back": (words[1], words[0]), "own_words": (words[0], words[1])}
+    return {
+        name: metric.score_clip(clips[0], Expected(words=expected, reference_words=reference)).values[
+            "reference_word_leak"
+        ]
+        for name, (expected, reference) in texts.items()
     }
 
 
@@ -166,6 +181,22 @@ CARDS = (
         (),
         _phonemes,
         _anchor("its own words, and another clip's", _measure_phonemes, right=(0.0, 0.0), wrong=(0.75, 0.0)),
+        notes=_NOTE,
+        shipped=_SHIPPED,
+        needs_target=False,
+    ),
+    Card(
+        "nano_word_leak",
+        "Phoneme edits against strangers' references minus those against the clip's own: 0 where nothing is copied.",
+        (Score("reference_word_leak", "reference's words leaked", "lower", worst=1.0),),
+        (),
+        _word_leak,
+        _anchor(
+            "as if its reference had been played back, and with its own words",
+            _measure_word_leak,
+            played_back=(0.791, 0.001),
+            own_words=(0.041, 0.001),
+        ),
         notes=_NOTE,
         shipped=_SHIPPED,
         needs_target=False,

@@ -61,6 +61,7 @@ def wanted_of(entry: Entry, *, with_target: bool = True) -> Wanted:
         entry["environment_sounds"] or "",
         entry["speaking_style"] or "",
         entry["language"] or "en",
+        entry["reference_speech"] or "",
     )
     return Wanted(expected, faults)
 
@@ -73,5 +74,8 @@ def expected_of(entry: Entry) -> Expected:
 def item_digest(entry: Entry) -> str:
     """Return 16 hex digits for everything that a clip of the entry is compared with: texts, voice and target."""
     files = {name: sha256_of(Path(entry[name])) for name in _FILES if entry[name] is not None}
-    content = json.dumps([{name: entry[name] for name in _TEXTS}, files], sort_keys=True)
+    texts = {name: entry[name] for name in _TEXTS}
+    if entry["reference_speech"] is not None:
+        texts["reference_speech"] = entry["reference_speech"]
+    content = json.dumps([texts, files], sort_keys=True)
     return sha256(content.encode()).hexdigest()[:16]

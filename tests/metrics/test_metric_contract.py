@@ -10,7 +10,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from idlora_pl.metrics import ClipMean, EnvironmentAccuracy, LipSync, SpeakerSimilarity, TranscriptErrorRate
+from idlora_pl.metrics import (
+    ClipMean,
+    EnvironmentAccuracy,
+    LipSync,
+    ReferenceWordLeak,
+    SpeakerSimilarity,
+    TranscriptErrorRate,
+)
 from idlora_pl.nano.embedders import Instruments
 
 Batch = dict[str, torch.Tensor | list[str] | float | int]
@@ -27,6 +34,9 @@ METRICS: dict[str, Callable[[], ClipMean]] = {
     "speaker_similarity": lambda: SpeakerSimilarity(instruments().speaker),
     "lip_sync": lambda: LipSync(instruments().lip_sync),
     "wer": lambda: TranscriptErrorRate(instruments().transcriber),
+    "reference_word_leak": lambda: ReferenceWordLeak(
+        instruments().transcriber, strangers=["aa", "eh ee", "oo er oh", "aa oh"]
+    ),
     "environment_accuracy": lambda: EnvironmentAccuracy(instruments().environment),
 }
 
@@ -44,6 +54,10 @@ def batch_for(name: str) -> Batch:
             "frame_rate_fps": 25.0,
         },
         "wer": {"words": ["aa eh", "oo", "ee", "er aa oh", "oh", "ee oo"]},
+        "reference_word_leak": {
+            "words": ["aa eh", "oo", "ee", "er aa oh", "oh", "ee oo"],
+            "reference_words": ["aa", "oo oh", "er", "er aa", "oh oo", "ee"],
+        },
         "environment_accuracy": {"environment": ["quiet room", "howling wind", "bird song"] * 2},
     }
     return {"waveform": waveform, "sample_rate_hz": 16000} | rest[name]
@@ -143,6 +157,10 @@ def test_one_string_is_not_a_batch_of_strings() -> None:
     waveform = batch_for("wer")["waveform"]
     with pytest.raises(ValueError, match="got .* and one string"):
         METRICS["wer"]().update(waveform=waveform, words="aa eh", sample_rate_hz=16000)
+    with pytest.raises(ValueError, match="got .* and 1 and 6 strings"):
+        METRICS["reference_word_leak"]().update(
+            waveform=waveform, words="aa eh", reference_words=["aa"] * 6, sample_rate_hz=16000
+        )
     with pytest.raises(ValueError, match="got .* and one string"):
         METRICS["environment_accuracy"]().update(waveform=waveform, environment="wind", sample_rate_hz=16000)
 

@@ -48,6 +48,7 @@ def test_test_items_are_files_of_unseen_speakers(nano_data):
     target, reference, other = scripts_of(who, 3)
     clip = render([speaker(who)], [target])
     assert entries[0]["prompt"] == target.prompt
+    assert entries[0]["reference_speech"] == " ".join(reference.words)
     assert torch.equal(read_image(entries[0]["first_frame_path"]), clip.frames[0, 0])
     for name, what in (("reference_path", reference), ("compare_path", other)):
         sound, rate_hz = read_audio(entries[0][name])

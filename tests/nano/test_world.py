@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from idlora_pl.nano.corpus import SPLITS, split_seed
 from idlora_pl.nano.dataset import scripts_of
 from idlora_pl.nano.render import render
-from idlora_pl.nano.world import ENVIRONMENTS, N_SAMPLES, VOWELS, script, speaker
+from idlora_pl.nano.world import ENVIRONMENTS, N_SAMPLES, VOWELS, all_texts, script, speaker
 from idlora_pl.prompt import split_prompt
 
 seeds = st.integers(0, 6_000_000)
@@ -78,10 +78,28 @@ def test_splits_share_no_speaker():
         split_seed("train", 1_000_000)
 
 
-def test_neighbouring_clips_of_a_speaker_are_in_other_places():
-    for who in range(20):
-        places = [item.environment for item in scripts_of(who, 3)]
-        assert places[0] != places[1] != places[2]
+@given(st.integers(0, 5_999_999))
+def test_clips_of_a_speaker_differ_in_place_and_words(who):
+    scripts = scripts_of(who, len(ENVIRONMENTS))
+    assert len({item.environment for item in scripts}) == len(scripts)
+    assert len({item.words for item in scripts}) == len(scripts)
+
+
+def test_no_training_pair_says_the_same_twice():
+    # of 1,500 speakers, two had equal words in both of their clips
+    pairs = [scripts_of(split_seed("train", index), 2) for index in range(1500)]
+    assert [pair for pair in pairs if pair[0].words == pair[1].words] == []
+
+
+def test_more_clips_than_places_are_refused():
+    with pytest.raises(ValueError, match="avoid must leave one of 5 places; got 5 scripts in all of them"):
+        scripts_of(0, 6)
+
+
+def test_all_texts_are_those_that_scripts_have():
+    texts = all_texts()
+    assert len(set(texts)) == len(texts) == 6 * 5**3
+    assert {" ".join(script(seed).words) for seed in range(300)} <= set(texts)
 
 
 def test_every_speaker_needs_a_script():

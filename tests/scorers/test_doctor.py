@@ -208,7 +208,7 @@ def test_names_stand_for_groups(weights, tmp_path, monkeypatch):
     for name in [name for name in CARDS if not name.startswith("nano_")]:
         monkeypatch.delitem(CARDS, name)
     monkeypatch.setitem(CARDS, "words", CARD)
-    nano = ["nano_speaker", "nano_lip_sync", "nano_phonemes", "nano_environment"]
+    nano = ["nano_speaker", "nano_lip_sync", "nano_phonemes", "nano_word_leak", "nano_environment"]
     assert names_of("nano,words", tmp_path) == [*nano, "words"]
     assert (available(weights), available(tmp_path)) == (["words"], [])
     with pytest.raises(ValueError, match="no scorer is available with the weights in .*; `idlora doctor` says how"):

@@ -40,7 +40,7 @@ def test_a_folder_is_scored_once_and_tabulated(arguments, tmp_path, capsys):
     score([*arguments, "--row", "copy"])
     assert "0 clips scored, 2 were scored before" in capsys.readouterr().out
     scores = tmp_path / "scores.jsonl"
-    assert len(scores.read_text().splitlines()) == 8
+    assert len(scores.read_text().splitlines()) == 10
     rows = read_scores(scores)
     assert [row.key for row in rows] == ["item-0000", "item-0001"]
     assert all(row.is_verified(name) for row in rows for name in row.scores)
@@ -84,7 +84,7 @@ def test_missing_and_broken_files_are_rows_with_a_reason(arguments, clips, tmp_p
     (clips / "item-0000.mp4").write_bytes(b"no video")
     (clips / "item-0001.MOV").unlink()
     score([*arguments, "--row", "a"])
-    assert "scores without a value: file_missing 7, file_unreadable 7" in capsys.readouterr().out
+    assert "scores without a value: file_missing 8, file_unreadable 8" in capsys.readouterr().out
     broken, missing = read_scores(tmp_path / "scores.jsonl")
     assert (set(broken.reasons.values()), set(missing.reasons.values())) == ({"file_unreadable"}, {"file_missing"})
     assert "clip_sha256" in broken.notes
