@@ -55,7 +55,7 @@ def caption_clips(
         clips: The clips.jsonl of the tool before, or a folder of videos.
         output: The folder to write to; never that of the list.
         texts: Texts that you have: a .json file {"<clip key or source>": "<prompt>" or {"visual": ..., ...}}, a
-            .jsonl file with key or source in each row, or a folder of <key>.json, .txt or .srt.
+            .jsonl file with key or source in each row, or a folder of <key>.json, .txt, .srt or .vtt.
         words: Who writes down what is said: wer (Whisper large-v3), wer_grammar, nano_phonemes, or the folder of a
             speech model of transformers.
         endpoint: Base URL of a server that speaks OpenAI's protocol, such as http://localhost:8000/v1.

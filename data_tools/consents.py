@@ -1,12 +1,12 @@
 """Under which terms people are in the clips: every speaker has one of four words, and unknown is refused by default."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 from data_tools.manifest import Row
+from idlora_pl.files import read_json
 
 Consent = Literal["public benchmark", "own recording", "signed", "unknown"]
 CONSENTS: tuple[str, ...] = get_args(Consent)
@@ -24,11 +24,9 @@ def read_consents(path: str | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        found = json.loads(Path(path).read_text())
+        found = read_json(path)
     except FileNotFoundError as error:
         raise ValueError(f'{path} does not exist; write {{"<speaker>": "signed", ...}}') from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); correct it") from error
     if not isinstance(found, dict):
         raise ValueError(f'{path} must be one object {{"<speaker>": "<consent>"}}')
     for speaker, consent in found.items():

@@ -15,7 +15,7 @@ from data_tools.speakers.grouping import SeenBy, group, joint_distances
 from data_tools.speakers.quality import compare, confidences, disagreements
 from data_tools.speakers.remembered import Seen, embed_clips, stacked
 from data_tools.speakers.report import Found, speakers_file, summary
-from idlora_pl.files import replacing
+from idlora_pl.files import read_json, replacing
 from idlora_pl.scorers.hashing import sha256_of
 from idlora_pl.scorers.weights import WEIGHTS
 
@@ -39,9 +39,9 @@ def labels_of(rows: Sequence[Row], labels: str) -> list[str]:
     if not labels.endswith(".json"):
         return [str(row.get(labels) or "") for row in rows]
     try:
-        given = json.loads(Path(labels).read_text(encoding="utf-8"))
+        given = read_json(labels)
     except (OSError, ValueError) as error:
-        raise ValueError(f"--labels {labels} cannot be read ({error}); write a JSON object of names") from error
+        raise ValueError(f"--labels: {error}") from error
     if not isinstance(given, dict) or not all(isinstance(name, str) for name in given.values()):
         raise ValueError(f'--labels {labels} must be one object {{"<clip key or source>": "<speaker>"}}')
     return [str(given.get(row["key"], given.get(row.get("source"), ""))) for row in rows]
@@ -154,7 +154,7 @@ def _seen_by_any(
 def _write(found: Found, source: Path, folder: Path, speakers: Row) -> None:
     write_rows(folder / "disagreements.jsonl", found.disagree)
     with replacing(folder / "speakers.json") as partial:
-        partial.write_text(json.dumps(speakers, indent=1, ensure_ascii=False) + "\n")
+        partial.write_text(json.dumps(speakers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     listed = folder / "clips.jsonl"
     write_rows(
         listed,

@@ -37,7 +37,7 @@ class Ledger:
     def note(self, name: str, fingerprint: str, rows: list[Row]) -> None:
         """Note that an item is finished, and the rows that it gave."""
         with replacing(self.folder / f"{_NOTE}{name}.json") as partial:
-            partial.write_text(json.dumps({"input": fingerprint, "rows": rows}, ensure_ascii=False))
+            partial.write_text(json.dumps({"input": fingerprint, "rows": rows}))
 
 
 @contextmanager

@@ -1,12 +1,11 @@
 """Lists of clips and pairs between the tools: one JSON object per line; paths are relative to the list."""
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from idlora_pl.files import replacing
+from idlora_pl.files import read_json_lines, write_json_lines
 
 Row = dict[str, Any]
 
@@ -29,14 +28,8 @@ def read_rows(path: Path, required: Iterable[str]) -> list[Row]:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the list that the tool before this one wrote")
     rows: list[Row] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number} is not JSON ({error}); write the list again") from error
-        missing = [key for key in required if not isinstance(row, dict) or key not in row]
+    for number, row in read_json_lines(path):
+        missing = [key for key in required if key not in row]
         if missing:
             raise ValueError(f"{path}, line {number} lacks '{missing[0]}'; write the list again")
         rows.append(row)
@@ -47,8 +40,7 @@ def read_rows(path: Path, required: Iterable[str]) -> list[Row]:
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write a list; it appears under its name only when it is complete."""
-    with replacing(path) as partial:
-        partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_json_lines(path, rows)
 
 
 def located(list_path: Path, path: str) -> Path:

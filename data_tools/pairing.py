@@ -1,12 +1,12 @@
 """Choose references and prompts for clips: what pair_clips writes into its list."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.consents import UNKNOWN, weakest
 from data_tools.manifest import Row, located, relative_to
 from idlora_pl.data.pairs import ClipRecord, Pair, PairRule, pair_clips
+from idlora_pl.files import read_json
 from idlora_pl.prompt import split_prompt
 
 CARRIED = ("split", "environment", "language", "speaking_style", "environment_sounds")
@@ -16,11 +16,9 @@ CARRIED = ("split", "environment", "language", "speaking_style", "environment_so
 def read_prompts(path: Path) -> dict[str, str]:
     """Read {clip key or source video: prompt} from a JSON file."""
     try:
-        prompts = json.loads(path.read_text())
+        prompts = read_json(path)
     except FileNotFoundError as error:
         raise ValueError(f"prompt file {path} does not exist; write a JSON object of prompts") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"prompt file {path} is not JSON ({error}); correct it") from error
     if not isinstance(prompts, dict) or not all(isinstance(value, str) for value in prompts.values()):
         raise ValueError(f'prompt file {path} must be one object {{"<clip key or source>": "<prompt>"}}')
     return prompts

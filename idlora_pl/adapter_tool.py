@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
@@ -63,7 +62,6 @@ def describe(found: Adapter) -> dict[str, str]:
     """Say what an adapter holds, in words, by subject."""
     about = found.metadata
     n_parameters = sum(weight.numel() for weight in found.state.values())
-    dtypes = Counter(str(weight.dtype).removeprefix("torch.") for weight in found.state.values())
     recipe = {key.removeprefix(_RECIPE): about[key] for key in sorted(about) if key.startswith(_RECIPE)}
     idle, n_linears = found.idle, len(found.linears)
     apart = {key for key in about if key in _SHOWN_APART or key.startswith(_RECIPE)}
@@ -73,7 +71,7 @@ def describe(found: Adapter) -> dict[str, str]:
         "base model": _base_model(found),
         "rank, alpha": f"{found.lora.rank}, {found.lora.alpha:g}",
         "targets": _targets(found),
-        "size": f"{len(found.state)} tensors, {n_parameters} parameters, {' and '.join(sorted(dtypes))}",
+        "size": f"{len(found.state)} tensors, {n_parameters} parameters, {' and '.join(found.dtypes)}",
         "changes": "nothing: every update is zero"
         if len(idle) == n_linears
         else f"{n_linears - len(idle)} of {n_linears} linears" + (f"; not {listed(idle)}" if idle else ""),

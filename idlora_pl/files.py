@@ -1,9 +1,173 @@
-"""Files that appear whole or not at all; standard library only, so that every part may use it."""
+"""Files that appear whole or not at all, and texts that are read and written in one way.
 
+Texts are UTF-8, with or without a byte order mark; lines of JSON Lines end at a line feed and nowhere else, so that a
+line separator inside a text (U+2028, U+0085, a vertical tab) is a character like any other.
+"""
+
+import codecs
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+# the longer mark first: that of UTF-32 begins with that of UTF-16
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+class TextError(ValueError):
+    """A file holds no text in UTF-8; the message names it and what it looks like."""
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return the text of a file, without its byte order mark and with its line ends as they are.
+
+    Raises:
+        TextError: The file is not UTF-8; the message says which encoding it looks like.
+        OSError: The file cannot be read.
+    """
+    return decoded(Path(path).read_bytes(), str(path))
+
+
+def decoded(held: bytes, where: str) -> str:
+    r"""Return the text of bytes.
+
+    Args:
+        held: The bytes of a file.
+        where: The file's name, for the error.
+
+    Raises:
+        TextError: They are not UTF-8.
+
+    Example:
+        >>> decoded(b"\xef\xbb\xbfcaf\xc3\xa9", "menu.txt")
+        'café'
+        >>> decoded("café".encode("utf-16"), "menu.txt")
+        Traceback (most recent call last):
+        idlora_pl.files.TextError: menu.txt is not UTF-8 text, it looks like UTF-16; save it as UTF-8
+    """
+    if not any(held.startswith(mark) for mark in _MARKS):
+        try:
+            # a NUL is UTF-8 and no text: it is how UTF-16 without a mark looks
+            if "\0" not in (text := held.decode("utf-8-sig")):
+                return text
+        except UnicodeDecodeError:
+            pass
+    looks = _encoding_of(held)
+    raise TextError(f"{where} is not UTF-8 text{f', it looks like {looks}' if looks else ''}; save it as UTF-8")
+
+
+def _encoding_of(held: bytes) -> str:
+    """Return the name of the encoding that bytes look like; "" for none."""
+    marked = next((name for mark, name in _MARKS.items() if held.startswith(mark)), None)
+    if marked:
+        return marked
+    sample = held[: 1 << 16]
+    if b"\0" in sample:
+        # of text in a western language, every second byte is NUL
+        return "UTF-16" if sample.count(b"\0") > len(sample) / 4 else ""
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(sample).best()
+    return best.encoding.replace("_", "-") if best is not None else ""
+
+
+def parsed_json(text: str, where: str) -> Any:
+    """Return what a JSON text holds.
+
+    Args:
+        text: The text.
+        where: Its file, for the error.
+
+    Raises:
+        ValueError: It is no JSON, or an object says a key twice, of which one would be lost.
+
+    Example:
+        >>> parsed_json('{"a": 1, "a": 2}', "prompts.json")
+        Traceback (most recent call last):
+        ValueError: prompts.json is not JSON (the key 'a' is there twice); correct it
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_twins)
+    except RecursionError as error:
+        raise ValueError(f"{where} is not JSON that can be read (nested too deeply); correct it") from error
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON ({error}); correct it") from error
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    held: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in held:
+            raise ValueError(f"the key {key!r} is there twice")
+        held[key] = value
+    return held
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        ValueError: It is no UTF-8, no JSON, or an object says a key twice.
+        OSError: The file cannot be read.
+    """
+    return parsed_json(read_text(path), str(path))
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[str]:
+    """Return the lines of a file, which end at a line feed (or a carriage return and one) and nowhere else.
+
+    Raises:
+        TextError: The file is not UTF-8.
+        OSError: The file cannot be read.
+    """
+    lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def read_json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield number (from 1) and object of each line of a JSON Lines file; blank lines are passed over.
+
+    Raises:
+        ValueError: The file is not UTF-8, or a line is no JSON object; the message names the line.
+        OSError: The file cannot be read.
+    """
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        row = parsed_json(line, f"{path}, line {number}")
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number} is no JSON object; write one object a line")
+        yield number, row
+
+
+def json_line(row: dict[str, Any]) -> str:
+    r"""Return an object as a line of JSON Lines, with its line feed.
+
+    Letters stay readable; a line with half a surrogate pair, as names of files have that are no UTF-8, is escaped.
+
+    Example:
+        >>> json_line({"name": "Zoë"}), json_line({"name": "\udcff"})
+        ('{"name": "Zoë"}\n', '{"name": "\\udcff"}\n')
+    """
+    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(row)
+    return line + "\n"
+
+
+def write_json_lines(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write a JSON Lines file; it appears under its name only when it is complete."""
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(map(json_line, rows))
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from idlora_pl.files import TextError, read_text
+
 
 def load_yaml(path: Path, wanted: str) -> object:
     """Return what a yaml file holds.
@@ -19,9 +21,11 @@ def load_yaml(path: Path, wanted: str) -> object:
         ValueError: The file does not exist or is no yaml.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(read_text(path))
     except FileNotFoundError as error:
         raise ValueError(f"{path} does not exist; give {wanted}") from error
+    except TextError:
+        raise
     except (yaml.YAMLError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not yaml ({' '.join(str(error).split())}); correct it") from error
     except RecursionError as error:

@@ -1,17 +1,21 @@
 """Texts that the user brings: one JSON file for all clips, or a folder with a file for each."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from data_tools.captions.subtitles import read_cues, spoken_words
 from data_tools.captions.texts import Texts, texts_of
 from data_tools.manifest import Row, read_rows
+from idlora_pl.files import read_json, read_text
+from idlora_pl.prompt import SECTIONS
 
-ENDINGS = (".json", ".txt", ".srt")
+SUBTITLES = (".srt", ".vtt")
+ENDINGS = (".json", ".txt", *SUBTITLES)
 _NAMES = ("key", "source")
 _IGNORED = {"key", "source", "speaker", "consent"}
-_TIMES = re.compile(r"\s*(\d+):(\d\d):(\d\d)[,.](\d{3})\s*-->\s*(\d+):(\d\d):(\d\d)[,.](\d{3}).*")
+# in any case: what was meant as a heading and is none is refused, not spoken
+_HEADING = re.compile(rf"\[({'|'.join(SECTIONS)})\]", re.IGNORECASE)
 
 
 def read_texts(path: Path, rows: list[Row]) -> dict[str, Texts]:
@@ -19,9 +23,9 @@ def read_texts(path: Path, rows: list[Row]) -> dict[str, Texts]:
 
     Args:
         path: a .json file {"<clip key or source>": "<prompt>" or {"visual": ..., ...}}; a .jsonl file whose rows have
-            "key" or "source" and texts; or a folder with <key>.json, .txt or .srt, or the same named after the
-            source, such as s1/a.srt for s1/a.mp4. A .txt is a prompt, or what is said when it has no heading; an .srt
-            is what is said, that of a source being cut to the time of the clip.
+            "key" or "source" and texts; or a folder with <key>.json, .txt, .srt or .vtt, or the same named after the
+            source, such as s1/a.srt for s1/a.mp4. A .txt is a prompt, or what is said when it has no heading of one;
+            subtitles are what is said, those of a source being cut to the time of the clip.
         rows: the clips.
 
     Raises:
@@ -44,11 +48,9 @@ def _from_json(path: Path) -> dict[str, Texts]:
 
 def _parsed(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError as error:
         raise ValueError(f"{path} does not exist; give a JSON file or a folder of texts") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); correct it") from error
 
 
 def _from_jsonl(path: Path) -> dict[str, Texts]:
@@ -62,7 +64,7 @@ def _from_jsonl(path: Path) -> dict[str, Texts]:
 
 
 def _from_folder(folder: Path, row: Row) -> Texts:
-    """Read the files of one clip; what stands in its own goes before that of its source, .json before .txt and .srt."""
+    """Read the files of one clip: its own before those of its source, .json before .txt and subtitles."""
     source = str(row.get("source") or "")
     texts: Texts = {}
     for name in (row["key"], str(Path(source).with_suffix("")) if source else None):
@@ -79,30 +81,11 @@ def _from_file(file: Path, row: Mapping[str, object]) -> Texts:
     """Read one file; `row` has the time of the clip in the video that the file describes, or is empty."""
     if file.suffix == ".json":
         return texts_of(_parsed(file), str(file))
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 ({error}); save it again") from error
-    if file.suffix == ".txt" and "[" in text:
+    text = read_text(file)
+    if file.suffix == ".txt" and _HEADING.search(text):
         return texts_of(text, str(file))
-    said = text if file.suffix == ".txt" else _said(text, file, row)
-    return {"speech": " ".join(said.split())} if said.strip() else {}
-
-
-def _said(text: str, file: Path, row: Mapping[str, object]) -> str:
-    """Return the words of subtitles whose middle lies in the clip."""
-    begin_s = float(str(row.get("start_s", 0.0)))
-    end_s = begin_s + float(str(row.get("duration_s", "inf")))
-    said: list[str] = []
-    for number, cue in enumerate(re.split(r"\n\s*\n", text.strip().replace("\r\n", "\n")), 1):
-        lines = cue.splitlines()
-        if lines and lines[0].strip().isdecimal():
-            lines = lines[1:]
-        times = _TIMES.fullmatch(lines[0]) if lines else None
-        if times is None:
-            raise ValueError(f"{file}, subtitle {number} has no line 00:00:00,000 --> 00:00:00,000; correct it")
-        numbers = [int(part) for part in times.groups()]
-        start, end = (60 * (60 * h + m) + s + ms / 1000 for h, m, s, ms in (numbers[:4], numbers[4:]))
-        if begin_s <= (start + end) / 2 < end_s:
-            said += [re.sub(r"<[^>]*>", "", line) for line in lines[1:]]
-    return " ".join(said)
+    if file.suffix in SUBTITLES:
+        begin_s = float(str(row.get("start_s", 0.0)))
+        end_s = begin_s + float(str(row.get("duration_s", "inf")))
+        text = spoken_words(read_cues(text, str(file)), begin_s, end_s)
+    return {"speech": " ".join(text.split())} if text.strip() else {}

@@ -103,7 +103,7 @@ def refuse_leaks(rows: dict[str, Row], clips: Path, target: Path, checks: Checks
     report = check_splits(named, [located(clips, row["path"]) for row in named], checks)
     path = target.with_name("leaks.json")
     with replacing(path) as partial:
-        partial.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        partial.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     counts = {kind: about["found"] for kind, about in report["checked"].items()}
     sizes = ", ".join(f"{name} {size['clips']} clips of {size['speakers']}" for name, size in report["splits"].items())
     console = Console(soft_wrap=True)

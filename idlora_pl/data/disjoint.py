@@ -10,6 +10,7 @@ from typing import Any
 from idlora_pl.data.index import INDEX_NAME, ShardIndex
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.data.samples import META_FILE, ShardError
+from idlora_pl.files import read_json_lines
 
 Entry = Mapping[str, Any]
 _PREFIX = "speaker_"
@@ -99,11 +100,8 @@ def _training_speakers(path: Path) -> Iterator[object]:
 def _list_speakers(path: Path) -> Iterable[object]:
     if not path.is_file():
         raise ValueError(f"training list {path} does not exist; give a shard set, a manifest or a list of clips")
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        try:
-            yield json.loads(line).get("speaker")
-        except (json.JSONDecodeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{path}, line {number} is not a JSON object ({error}); write the list again") from error
+    for _, row in read_json_lines(path):
+        yield row.get("speaker")
 
 
 def _shard_speakers(folder: Path) -> Iterator[object]:

@@ -15,8 +15,8 @@ CAPTION = ("visual", "speech", "sounds", "speaking_style", "environment_sounds")
 _PLAIN = ("prompt", "output_name", "seed", "speaker", "environment", "reference_speech", *PATHS)
 _ABOUT = ("split", "language", "source", "reference_source", "consent", "clips")
 KNOWN = (*_PLAIN, *_ABOUT, *CAPTION)
-"""Keys of an entry. `reference_speech` holds the words of the reference; `source` and `reference_source` name the videos that target and reference were cut from; `clips`
-maps a method to its clip of this entry."""
+"""Keys of an entry. `reference_speech` holds the words of the reference; `source` and `reference_source` name the
+videos that target and reference were cut from; `clips` maps a method to its clip of this entry."""
 
 _ALIASES = {"id": "output_name"} | {path.removesuffix("_path"): path for path in PATHS}
 _SHORT_PATHS = tuple(path.removesuffix("_path") for path in PATHS)

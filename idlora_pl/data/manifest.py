@@ -13,12 +13,13 @@ from typing import Any
 
 from idlora_pl.data.entry import CAPTION, FORMAT, PromptError, checked_id
 from idlora_pl.data.prompts import read_prompts
+from idlora_pl.files import read_json
 from idlora_pl.media import read_clip, write_image
 
 CAPTIONS = "captions.json"
 CLIP_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".gif")
 SOUND_ENDINGS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
-_ABOUT = ("id", "speaker", "split", "language", "source", "reference_source", "seed", *CAPTION)
+_ABOUT = ("id", "speaker", "split", "language", "source", "reference_source", "reference_speech", "seed", *CAPTION)
 
 
 def write_manifest(folder: Path, output: Path, *, name: str = "", first_frames: bool = False) -> list[dict[str, Any]]:
@@ -67,11 +68,11 @@ def keep_manifest(items: Sequence[Mapping[str, Any]], output: Path, name: str) -
 
 def _captions(path: Path) -> list[Mapping[str, Any]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = read_json(path)
     except FileNotFoundError as error:
         raise PromptError(f"{path} does not exist; write a list of {{'id': ..., 'speaker': ..., ...}}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PromptError(f"{path} is not JSON ({error}); correct it") from error
+    except ValueError as error:
+        raise PromptError(str(error)) from error
     if not isinstance(found, list) or not found or not all(isinstance(one, dict) and "id" in one for one in found):
         raise PromptError(f"{path} is not a list of objects with an id; write [{{'id': ...}}, ...]")
     for about in found:

@@ -3,7 +3,6 @@
 Both become lists of entries, which are dicts with the keys of `KNOWN`. The schema of a manifest is in docs/scoring.md.
 """
 
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from idlora_pl.data.entry import CAPTION, FORMAT, KNOWN, PATHS, PromptError, entry_of, key_of
 from idlora_pl.data.share import shared_loader
+from idlora_pl.files import read_json
 
 __all__ = ["CAPTION", "FORMAT", "KNOWN", "PATHS", "PromptError", "prompt_loader", "read_prompts"]
 
@@ -88,13 +88,11 @@ def _items(path: Path) -> tuple[list[object], bool]:
 
 def _content(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return read_json(path)
     except FileNotFoundError as error:
         raise PromptError(f"prompt file {path} does not exist; pass an existing JSON file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise PromptError(f"prompt file {path} is not JSON ({error}); correct it") from error
-    except RecursionError as error:
-        raise PromptError(f"prompt file {path} is nested too deep to be read; write a flat list of entries") from error
+    except ValueError as error:
+        raise PromptError(f"prompt file {error}") from error
 
 
 def prompt_loader(entries: Sequence[dict[str, Any]], batch_size: int) -> DataLoader[dict[str, Any]]:

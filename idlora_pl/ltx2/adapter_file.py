@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -20,6 +21,7 @@ from idlora_pl.ltx2.adapter_metadata import (
     size_entries,
 )
 from idlora_pl.ltx2.differences import listed
+from idlora_pl.ltx2.stored import as_floats
 
 DIFFUSERS_NAME = "pytorch_lora_weights.safetensors"
 """The name under which diffusers looks for an adapter in a folder."""
@@ -34,21 +36,24 @@ def read_adapter(path: str | Path) -> Adapter:
         path: safetensors in any spelling that `plain_names` knows, or a folder with one of diffusers' or peft's.
 
     Returns:
-        The adapter, with the alpha that the file tells: in the header, in `.alpha` tensors, or the rank.
+        The adapter, with the alpha that the file tells: in the header, in `.alpha` tensors, or the rank. Tensors of 8
+        bits (fp8) are bfloat16, which is exact.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is no safetensors file, holds anything but one LoRA, or is contradictory.
+        ValueError: when it is no safetensors file, holds anything but one LoRA, whole numbers, or is contradictory.
     """
     path = _located(Path(path))
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
         raise ValueError(f"{path}: no safetensors file ({error}); pass one of save_adapter") from error
+    tensors = {name: as_floats(path, name, tensor) for name, tensor in stored.items()}
+    dtypes = tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in stored.values()}))
     try:
-        return _adapter(path, tensors, metadata)
+        return replace(_adapter(path, tensors, metadata), dtypes=dtypes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
 

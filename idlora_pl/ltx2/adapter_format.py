@@ -65,12 +65,14 @@ class Adapter:
         lora: its size; alpha is never None here.
         metadata: header entries of the file; files of other programs may have none.
         prefixes: what stood before the names in the file.
+        dtypes: in which its tensors are stored in the file; none for an adapter that was not read.
     """
 
     state: Mapping[str, Tensor]
     lora: LoRA
     metadata: Mapping[str, str]
     prefixes: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
 
     @property
     def linears(self) -> list[str]:

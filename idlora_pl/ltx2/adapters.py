@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from idlora_pl.ltx2.adapter_metadata import PEFT_ENTRY
 from idlora_pl.ltx2.differences import listed
+from idlora_pl.ltx2.stored import as_floats
 from idlora_pl.ltx2.transformer import LTX2
 
 ADAPTER, DISTILLED = "default", "distilled"
@@ -40,7 +41,7 @@ def load_distilled(model: LTX2, path: str | Path) -> None:
         model: The base model, with or without an ID-LoRA.
         path: Safetensors with names of the authors (ComfyUI) or of diffusers. Tensors for the text connectors are
             left out with a warning, because the released scripts do not apply them either. Alpha is the rank of
-            each, as in the released scripts; a file whose header says otherwise is refused.
+            each, as in the released scripts; a file whose header says otherwise is refused. fp8 is read exactly.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -117,7 +118,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             names, about = list(file.keys()), (file.metadata() or {}).get(PEFT_ENTRY)
             left_out = [name for name in names if name.removeprefix("diffusion_model.").startswith(_CONNECTORS)]
-            tensors = {name: file.get_tensor(name) for name in names if name not in left_out}
+            tensors = {name: as_floats(path, name, file.get_tensor(name)) for name in names if name not in left_out}
     except SafetensorError as error:
         raise ValueError(f"{path}: no safetensors file ({error}); pass the distilled LoRA") from error
     _check_alpha(path, about)

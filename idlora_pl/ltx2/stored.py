@@ -11,6 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+_FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+_EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -42,6 +44,20 @@ def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
             return tensors, file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path}: no safetensors file ({error}); pass weights of the preset") from error
+
+
+def as_floats(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """Return a LoRA's tensor in a dtype to compute with: of 8 bits it becomes bfloat16, which holds it exactly.
+
+    Raises:
+        ValueError: when it holds no numbers by themselves, as quantised weights do.
+    """
+    if tensor.dtype in _EIGHT_BITS:
+        return tensor.to(torch.bfloat16)
+    if tensor.dtype not in _FLOATS:
+        stored = str(tensor.dtype).removeprefix("torch.")
+        raise ValueError(f"{path}: {name} is stored as {stored}; pass a LoRA in float32, float16, bfloat16 or fp8")
+    return tensor
 
 
 def folder_tensors(folder: Path) -> dict[str, Stored]:

@@ -1,6 +1,7 @@
 """Are the words of the prompt heard? Word and character errors under named normalisers, from one transcription."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
@@ -16,17 +17,40 @@ Normaliser = Callable[[str, str], str]
 """Maps a text and its language (ISO 639-1) to words separated by single spaces."""
 
 
+# apostrophes as word processors, phones and keyboards write them; the prime and the backtick stand in for one
+_APOSTROPHES = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02bd\u2032\u2035\u00b4\u0060\uff07\u055a", "'")
+)
+# soft hyphens, zero width characters and direction marks: nobody says them
+_INVISIBLE = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff]")
+
+
+def one_spelling(text: str) -> str:
+    r"""Return a text in one Unicode spelling, before words are compared.
+
+    A letter and its accent become one character, wide letters and ligatures plain ones (NFKC), and apostrophes that of
+    ASCII; what is invisible goes.
+
+    Example:
+        >>> one_spelling("Don\u2019t worry, Zoe\u0308, it is \ufb01ne")
+        "Don't worry, Zoë, it is fine"
+    """
+    # first, since NFKC makes a space and an accent of some of them
+    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text).translate(_APOSTROPHES))
+
+
 def released_words(text: str, language: str = "en") -> str:
-    """Normalise a text as the authors' metric does, in every language alike.
+    """Normalise a text as the authors' metric does, in every language alike, once it is in one Unicode spelling.
 
     Lower case, without any character that is neither a word character nor a space, with single spaces. Numbers and
-    contractions stay as they are written, and words joined by a hyphen become one.
+    contractions stay as they are written, and words joined by a hyphen become one. The authors' metric takes the text
+    as it is, so that the accents of a decomposed text are lost on one side and count as errors.
 
     Example:
         >>> released_words("It's  part-time; English 101.")
         'its parttime english 101'
     """
-    return " ".join(re.sub(r"[^\w\s]", "", text.lower()).split())
+    return " ".join(re.sub(r"[^\w\s]", "", one_spelling(text).lower()).split())
 
 
 class WordErrors(ClipMean):

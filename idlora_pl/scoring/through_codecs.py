@@ -56,7 +56,7 @@ def _tags(entry: Entry, base: str, size: tuple[int, int] | None) -> dict[str, st
     if entry["target_path"] is None:
         return {}
     shown = "own" if size is None else f"{size[0]}x{size[1]}"
-    made = {"source": "a recording, encoded and decoded", "base": base, "size": shown}
+    made = {"source": "a recording, encoded and decoded", "base": base, "size": shown, "enlarged": "as its target"}
     return made | {"target_sha256": short_hash(Path(entry["target_path"]))}
 
 
@@ -86,8 +86,19 @@ def _reconstruct(
         audio = codecs.encode_audio(clip.waveform[None], clip.sample_rate_hz, n_tokens=n_tokens)
         sound = codecs.decode_audio(audio)[0]
     made = Clip(video.cpu(), sound.cpu().float(), clip.frame_rate_fps, codecs.sample_rate_hz)
-    write_clip(made, path, generated=True, metadata=tags)
+    write_clip(made, path, scale=_enlarged(entry, codecs, made), generated=True, metadata=tags)
     return ""
+
+
+def _enlarged(entry: Entry, codecs: ClipCodecs, made: Clip) -> int:
+    """Return by how much a clip of codecs with a size of their own (nano) is enlarged: to the size of its target.
+
+    Generated clips of the nano world are written so, too: small pictures lose more in H.264.
+    """
+    if getattr(codecs, "frame_size", None) is None:
+        return 1
+    stored = read_clip(Path(entry["target_path"]), n_frames=1).frames.shape[-2:]
+    return max(1, min(there // here for there, here in zip(stored, made.frames.shape[-2:], strict=True)))
 
 
 def _fitting(path: Path, codecs: ClipCodecs, size: tuple[int, int] | None) -> Clip | None:

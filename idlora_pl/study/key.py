@@ -1,9 +1,10 @@
 """The key of a study, which names items and methods of every trial, read back with everything checked."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from idlora_pl import files
 
 VALUES = {"ab": ("left", "tie", "right"), "mos": ("1", "2", "3", "4", "5")}
 """What may be answered, by kind of study."""
@@ -17,11 +18,9 @@ def read_json(path: Path, fix: str) -> Any:
         ValueError: It is none; the message ends with `fix`.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError(f"{path}: not a JSON file (nested too deeply); {fix}") from error
+        return files.read_json(path)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error}); {fix}") from error
+        raise ValueError(f"{str(error).removesuffix('; correct it')}; {fix}") from error
 
 
 def read_key(folder: Path) -> dict[str, Any]:

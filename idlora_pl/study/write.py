@@ -29,8 +29,8 @@ def write_study(plan: Plan, folder: Path) -> None:
         shutil.copyfile(path, clips / name)
     # "</" would end the script element that holds the plan
     held = json.dumps(plan.page, ensure_ascii=False).replace("</", "<\\/")
-    (partial / "page" / "index.html").write_text(PAGE.read_text().replace("__PLAN__", held))
-    (partial / "key.json").write_text(json.dumps(plan.key, indent=1, ensure_ascii=False) + "\n")
+    (partial / "page" / "index.html").write_text(PAGE.read_text(encoding="utf-8").replace("__PLAN__", held))
+    (partial / "key.json").write_text(json.dumps(plan.key, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if folder.exists():
         folder.rmdir()
     partial.replace(folder)

@@ -101,7 +101,9 @@ def test_a_mark_of_the_byte_order_is_read_over_and_depth_is_refused(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert read_prompts(path, use="scoring")[0]["speaker"] == "s1"
     path.write_text("[" * 100_000 + "]" * 100_000)
-    with pytest.raises(PromptError, match=r"manifest.json is nested too deep to be read; write a flat list"):
+    with pytest.raises(
+        PromptError, match=r"manifest.json is not JSON that can be read .nested too deeply.; correct it"
+    ):
         read_prompts(path)
 
 
@@ -181,7 +183,7 @@ def test_a_training_set_that_cannot_be_read_is_named(nano_data, tmp_path):
     with pytest.raises(ValueError, match=r"pairs-000000.tar (cannot be read|holds \d samples)"):
         compare_speakers(entries, tmp_path / "set")
     (tmp_path / "list.jsonl").write_text('{"speaker": "a"}\n[1]\n')
-    with pytest.raises(ValueError, match=r"list.jsonl, line 2 is not a JSON object"):
+    with pytest.raises(ValueError, match=r"list.jsonl, line 2 is no JSON object"):
         compare_speakers(entries, tmp_path / "list.jsonl")
     with pytest.raises(ValueError, match=r"training set .* has no index.json"):
         compare_speakers(entries, tmp_path)

@@ -346,3 +346,47 @@ def test_the_commit_is_that_of_the_checkout():
         pytest.skip("not a git checkout")
     git_commit.cache_clear()
     assert git_commit() == asked.stdout.strip()
+
+
+# -- other dtypes -----------------------------------------------------------------------------------------------------
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("style", ["comfyui", "diffusers"])
+def test_an_adapter_of_any_float_is_read_exactly(base, tmp_path, dtype, style):
+    model = trained(base, alpha=8.0)
+    written = save_adapter(model, tmp_path / "a.safetensors", {}, style=style)
+    stored = {name: weight.to(dtype) for name, weight in load_file(written).items()}
+    save_file(stored, tmp_path / "b.safetensors", metadata=header_of(written))
+    adapter = read_adapter(tmp_path / "b.safetensors")
+    assert adapter.dtypes == (str(dtype).removeprefix("torch."),)
+    factor = {"A": 1.0, "B": 0.5 if style == "comfyui" else 1.0}  # alpha / rank = 2 is folded into lora_B
+    prefix = {"comfyui": "diffusion_model.", "diffusers": "transformer."}[style]
+    for name, weight in adapter.state.items():
+        side = name.rsplit(".lora_", 1)[1][0]
+        assert torch.equal(weight.double(), stored[prefix + name].double() * factor[side]), name
+    loaded = copy_of(base)
+    load_adapter(loaded, tmp_path / "b.safetensors")
+    for name, weight in lora_state_dict(loaded).items():
+        assert torch.equal(weight, adapter.state[name.removeprefix("diffusion_model.")].float()), name
+
+
+def test_nan_in_fp8_is_refused(base, tmp_path):
+    written = save_adapter(trained(base), tmp_path / "a.safetensors", {})
+    stored = {name: weight.to(torch.float8_e4m3fn) for name, weight in load_file(written).items()}
+    first = next(iter(stored))
+    stored[first].view(torch.uint8)[0, 0] = 0x7F
+    save_file(stored, tmp_path / "b.safetensors", metadata=header_of(written))
+    with pytest.raises(ValueError, match=r"b.safetensors: 1 tensors hold nan or infinity"):
+        load_adapter(copy_of(base), tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool])
+def test_an_adapter_of_whole_numbers_is_refused(base, tmp_path, dtype):
+    written = save_adapter(trained(base), tmp_path / "a.safetensors", {})
+    save_file({name: weight.to(dtype) for name, weight in load_file(written).items()}, tmp_path / "b.safetensors")
+    stored = str(dtype).removeprefix("torch.")
+    with pytest.raises(ValueError, match=rf"b.safetensors: diffusion_model.* is stored as {stored}; pass a LoRA in"):
+        read_adapter(tmp_path / "b.safetensors")

@@ -249,3 +249,24 @@ def test_an_id_lora_may_be_attached_before_or_after_a_distilled_one(base, pairs,
     for scales in ({"adapter": 1.0, "distilled": 0.5}, {"adapter": 0.0, "distilled": 0.8}, {"adapter": 1.0}):
         with strengths(first, **scales), strengths(second, **scales):
             assert torch.equal(velocities(first, av), velocities(second, av)), scales
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float16], ids=str)
+def test_a_distilled_lora_in_fp8_is_the_same_lora(base, pairs, make_sequence, tmp_path, dtype):
+    rounded = {name: tuple(weight.to(dtype).float() for weight in pair) for name, pair in pairs.items()}
+    stored = {name: tuple(weight.to(dtype) for weight in pair) for name, pair in pairs.items()}
+    found = []
+    for name, these in (("float", rounded), ("stored", stored)):
+        model = LTX2(base.preset)
+        model.transformer.load_state_dict(base.transformer.state_dict())
+        load_distilled(model, as_file(these, tmp_path / f"{name}.safetensors"))
+        with strengths(model, distilled=0.7):
+            found.append(velocities(model, make_sequence()))
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], velocities(base, make_sequence()))
+
+
+def test_a_distilled_lora_of_whole_numbers_is_refused(base, pairs, tmp_path):
+    state = {name: tuple(weight.to(torch.int8) for weight in pair) for name, pair in pairs.items()}
+    with pytest.raises(ValueError, match="is stored as int8; pass a LoRA in float32, float16, bfloat16 or fp8"):
+        load_distilled(LTX2(base.preset), as_file(state, tmp_path / "a.safetensors"))

@@ -1,4 +1,4 @@
-"""How much of the reference's words is heard: 0 where nothing is copied, the strangers' error where it is played back."""
+"""How much of the reference's words is heard: nothing where nothing is copied, most where it is played back."""
 
 import random
 

@@ -1,6 +1,7 @@
 """Word errors: hand-made texts, an independent edit distance, and a reason for everything that has no value."""
 
 import pickle
+import unicodedata
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from idlora_pl.media import Clip
 from idlora_pl.metrics import Expected, Unscorable
-from idlora_pl.metrics.words import GrammarErrors, WordErrors, released_words
+from idlora_pl.metrics.words import GrammarErrors, WordErrors, one_spelling, released_words
+from idlora_pl.scorers.words.whisper import StandardWords
 
 RATE = 16000
 SOUND = 0.1 * torch.sin(torch.arange(RATE) * 0.3)
@@ -58,6 +60,29 @@ def distance(a, b) -> int:
 )
 def test_the_released_normaliser_on_hand_made_texts(text, normal):
     assert released_words(text) == normal
+
+
+SPELLINGS = ["Don't worry, Zoë: l'été à Łódź, naïve 2nd fine", "It's o'clock in São Paulo", "Ça va, où es-tu?"]
+APOSTROPHES = "'\u2019\u2018\u02bc\u2032\uff07\u00b4`"
+
+
+@given(
+    text=st.sampled_from(SPELLINGS),
+    form=st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]),
+    apostrophe=st.sampled_from(APOSTROPHES),
+    invisible=st.sampled_from(["", "\u00ad", "\u200b", "\u2060", "\ufeff"]),
+)
+def test_one_text_in_another_unicode_spelling_has_no_error(text, form, apostrophe, invisible):
+    written = unicodedata.normalize(form, text).replace("'", apostrophe).replace("a", f"a{invisible}")
+    assert released_words(written) == released_words(text)
+    standard = StandardWords({})
+    for language in ("en", "fr"):
+        assert standard(written, language) == standard(text, language)
+    assert one_spelling(one_spelling(written)) == one_spelling(written)
+
+
+def test_other_letters_and_accents_are_other_words():
+    assert len({released_words(text) for text in ("etes", "étés", "ete\u0300s", "wont", "w'ont x")}) == 5
 
 
 @given(st.text())

@@ -13,7 +13,7 @@ from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.face_tracks.boxes import best_apart, best_apart_by_frame, overlaps, squares
 from idlora_pl.scorers.face_tracks.detection import Faces, detect
 from idlora_pl.scorers.face_tracks.networks import PLACES, Mtcnn, load_mtcnn
-from idlora_pl.scorers.face_tracks.tracking import MtcnnTracker, load_tracker
+from idlora_pl.scorers.face_tracks.tracking import MtcnnTracker, face_paths, load_tracker
 
 # Keys and shapes of the files that facenet-pytorch publishes.
 LAYOUT = {
@@ -280,3 +280,54 @@ def test_the_same_frames_are_looked_at_once_and_changed_frames_again(
 
 def test_scorers_of_one_folder_share_a_tracker(checkpoints: Path) -> None:
     assert load_tracker(checkpoints) is load_tracker(checkpoints)
+
+
+def sample_of(*boxes: tuple[float, ...], scores: tuple[float, ...] = ()) -> Faces:
+    """The faces that were found in one sample."""
+    found = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return Faces(found, torch.tensor(scores) if scores else torch.ones(len(found)), torch.zeros(len(found), 5, 2))
+
+
+OUTER, INNER, MOVED = (100, 100, 300, 400), (110, 150, 260, 400), (105, 140, 265, 400)
+
+
+@pytest.mark.parametrize("doubled", [range(18, 19), range(1), range(31), range(5, 20, 3)])
+@pytest.mark.parametrize("scores", [(1.0, 0.9), (0.9, 1.0)])
+def test_a_face_that_is_found_twice_is_one_face(doubled: range, scores: tuple[float, float]) -> None:
+    faces = [
+        sample_of(OUTER, INNER, scores=scores) if k in doubled else sample_of(OUTER if k < 18 else MOVED)
+        for k in range(31)
+    ]
+    (path,) = face_paths(faces, max_gap=6)
+    assert path.samples == list(range(31))
+    assert all(member < len(found.boxes) for member, found in zip(path.members, faces, strict=True))
+
+
+def test_paths_of_a_face_that_splits_are_joined() -> None:
+    # the two boxes overlap by half only, so that they are two faces while both are there
+    low, high = (100, 100, 300, 400), (100, 200, 300, 500)
+    faces = [sample_of(low)] * 10 + [sample_of(low, high)] * 2 + [sample_of(high)] * 10
+    assert [path.samples for path in face_paths(faces, max_gap=6)] == [list(range(22))]
+
+
+def test_two_people_stay_two() -> None:
+    left, right = (0, 0, 100, 120), (90, 10, 190, 130)
+    faces = [sample_of(left, right)] * 5 + [sample_of(right)] * 3 + [sample_of(left, right)] * 4
+    assert sorted(len(path.samples) for path in face_paths(faces, max_gap=6)) == [9, 12]
+    # after a longer absence, somebody at the same place may be somebody else
+    away = [sample_of(left)] * 5 + [sample_of()] * 8 + [sample_of(left)] * 5
+    assert [len(path.samples) for path in face_paths(away, max_gap=6)] == [5, 5]
+
+
+@given(st.integers(0, 10_000))
+def test_doubling_any_detections_changes_no_number_of_faces(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    boxes = [(200.0 * k, 0.0, 200.0 * k + 80 + 40 * torch.rand((), generator=random).item(), 110.0) for k in range(3)]
+    single = [sample_of(*boxes) for _ in range(9)]
+    doubled = []
+    for _ in range(9):
+        again = [(b[0] + 5, b[1] + 12, b[2] - 8, b[3]) for b in boxes if torch.rand((), generator=random).item() < 0.5]
+        scores = torch.rand(len(boxes) + len(again), generator=random).tolist()
+        doubled.append(sample_of(*boxes, *again, scores=tuple(scores)))
+    found = [[path.samples for path in face_paths(faces, max_gap=3)] for faces in (single, doubled)]
+    assert found[0] == found[1] == [list(range(9))] * 3

@@ -43,7 +43,7 @@ def test_rows_say_what_stands_in(rows):
     assert rows["vae", "item-0000"].notes["bound_base"] == "nano"
     assert rows["same_speaker", "item-0000"].notes["bound_clip_of"] == "item-0000 reference"
     about = probe(rows["folder"] / "vae/item-0000.mp4")
-    assert (about.n_frames, about.size) == (33, (64, 64))
+    assert (about.n_frames, about.size) == (33, (256, 256))  # enlarged as its target is
 
 
 def test_the_choice_depends_on_items_and_seed_alone(nano_manifest):
@@ -82,7 +82,7 @@ def test_clips_through_the_codecs_are_made_again_where_they_are_of_other_things(
         return probe(source.path).size, read_metadata(source.path), path.stat().st_ino != before
 
     size, tags, is_new = made(first, (64, 64))
-    assert (size, is_new, tags["base"], tags["size"]) == ((64, 64), True, "nano", "64x64")
+    assert (size, is_new, tags["base"], tags["size"]) == ((256, 256), True, "nano", "64x64")
     assert made(first, (64, 64)) == (size, tags, False)
     size, _, is_new = made(first, None)
     assert is_new

@@ -178,7 +178,7 @@ def test_answers_that_cannot_be_are_refused_with_the_file_named(clips, change, s
     assert str(path) in str(stopped.value)
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "not a JSON file"), ("[" * 100_000, "nested too deeply")])
+@pytest.mark.parametrize(("text", "said"), [("{", "is not JSON"), ("[" * 100_000, "nested too deeply")])
 def test_an_answer_file_that_is_no_json_is_named(clips, text, said):
     key, plan, _ = make(clips, "ab")
     path = answer(clips, key, plan, side_of("ours")) / "answers-r01.json"
@@ -193,7 +193,7 @@ def test_every_part_of_a_key_that_is_wrong_is_named(clips):
     given, path = answer(clips, key, plan, side_of("ours")), clips / "study" / "key.json"
     first = next(iter(key["trials"]))
     wrong = {
-        "{": "not a JSON file",
+        "{": "is not JSON",
         "{}": "'study' is missing",
         "[]": "it must be an object",
         json.dumps(key | {"kind": "abc"}): "'kind' must be ab or mos; got 'abc'",

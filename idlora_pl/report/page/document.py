@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from idlora_pl.files import read_text
 from idlora_pl.report.page.items import Data, page_data
 from idlora_pl.report.page.shown import Shown
 from idlora_pl.report.render import blocks, cell_text, count_text, notes
@@ -40,7 +41,7 @@ def to_html(
         known: Titles and directions of scores that are no columns of the table.
         beside: Names of files in the page's folder to link to.
     """
-    script, style = (_ASSETS / "page.js").read_text(), (_ASSETS / "page.css").read_text()
+    script, style = (read_text(_ASSETS / name) for name in ("page.js", "page.css"))
     data = page_data(table, scores, shown, known)
     media = "'self' file:"
     parts = {
@@ -56,7 +57,7 @@ def to_html(
         "DATA": json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
         "SCRIPT": script,
     }
-    return re.sub(r"__([A-Z]+)__", lambda found: parts[found[1]], (_ASSETS / "page.html").read_text())
+    return re.sub(r"__([A-Z]+)__", lambda found: parts[found[1]], read_text(_ASSETS / "page.html"))
 
 
 def _allowed(text: str) -> str:

@@ -12,23 +12,30 @@ def areas(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
 
 
-def overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """Return intersection over union of boxes (K, 4) and (L, 4), as (K, L); 0 where the union is empty.
+def overlaps(a: Tensor, b: Tensor, *, of_smaller: bool = False) -> Tensor:
+    """Return how far boxes (K, 4) and (L, 4) overlap, as (K, L): intersection over union; 0 where that is empty.
+
+    Args:
+        a: K boxes.
+        b: L boxes.
+        of_smaller: Divide by the area of the smaller box instead, so that a box within another one is at 1.
 
     Example:
-        >>> overlaps(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 0.0, 3.0, 2.0]]))
-        tensor([[0.3333]])
+        >>> a, b = torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 0.0, 2.0, 2.0]])
+        >>> overlaps(a, b), overlaps(a, b, of_smaller=True)
+        (tensor([[0.5000]]), tensor([[1.]]))
     """
     low, high = torch.maximum(a[:, None, :2], b[None, :, :2]), torch.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(2)
-    union = areas(a)[:, None] + areas(b)[None] - shared
-    return torch.where(union > 0, shared / union.clamp(min=1e-9), torch.zeros_like(shared))
+    own, other = areas(a)[:, None], areas(b)[None]
+    whole = torch.minimum(own, other) if of_smaller else own + other - shared
+    return torch.where(whole > 0, shared / whole.clamp(min=1e-9), torch.zeros_like(shared))
 
 
-def best_apart(boxes: Tensor, scores: Tensor, limit: float) -> Tensor:
+def best_apart(boxes: Tensor, scores: Tensor, limit: float, *, of_smaller: bool = False) -> Tensor:
     """Return the indices of boxes (K, 4) that no better box overlaps by more than `limit`, best first."""
     order = scores.argsort(descending=True, stable=True)
-    close = overlaps(boxes[order], boxes[order]) > limit
+    close = overlaps(boxes[order], boxes[order], of_smaller=of_smaller) > limit
     free = torch.ones(len(order), dtype=torch.bool)
     kept: list[int] = []
     for index in range(len(order)):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from idlora_pl.metrics.face_track import FaceTrack
 from idlora_pl.metrics.scorable import Unscorable
-from idlora_pl.scorers.face_tracks.boxes import areas, overlaps
+from idlora_pl.scorers.face_tracks.boxes import areas, best_apart, overlaps
 from idlora_pl.scorers.face_tracks.detection import Faces, detect
 from idlora_pl.scorers.face_tracks.networks import Mtcnn, load_mtcnn
 
@@ -23,6 +23,9 @@ MAX_LOST_SHARE = 0.25
 """A clip whose face is missing in a larger share of the sampled frames is `face_lost`."""
 LEAST_OVERLAP = 0.3
 """Intersection over union of boxes of one face, one sample apart."""
+SAME_FACE = 0.7
+"""Two boxes in one sample of which the smaller lies in the other with this share are of one face, found twice. That of
+MTCNN's authors, who look for such boxes at the end with the area of the smaller one, too."""
 MAX_GAP_S = 1.0
 """A face that is away for longer starts a new track."""
 
@@ -87,7 +90,7 @@ class MtcnnTracker:
         times = torch.tensor([float(samples[sample]) for sample in path.samples])
         boxes, landmarks = (_between(times, known, len(frames)) for known in (boxes, landmarks))
         box = ",".join(str(round(edge)) for edge in boxes.mean(0).tolist())
-        n_faces = max(len(found.boxes) for found in faces)
+        n_faces = max(len(_apart(found)) for found in faces)
         return FaceTrack(boxes, landmarks, {"face_box": box, "face_found": f"{found_share:.2f}", "faces": str(n_faces)})
 
     def __getstate__(self) -> dict[str, object]:
@@ -96,13 +99,21 @@ class MtcnnTracker:
 
 
 def face_paths(faces: list[Faces], *, max_gap: int) -> list[FacePath]:
-    """Join the faces of S samples to paths; each face goes to the open path whose last box it overlaps most."""
+    """Join the faces of S samples to paths; each face goes to the open path whose last box it overlaps most.
+
+    A face that was found twice in a sample counts once there, and paths that turn out to be of one face are joined.
+
+    Args:
+        faces: What was found in each sample.
+        max_gap: Samples for which a face may be away.
+    """
     paths: list[FacePath] = []
     for sample, found in enumerate(faces):
         open_paths = [path for path in paths if sample - path.samples[-1] <= max_gap]
         ends = [faces[path.samples[-1]].boxes[path.members[-1]] for path in open_paths]
         close = overlaps(found.boxes, torch.stack(ends)) if ends else torch.zeros(len(found.boxes), 0)
-        for member in areas(found.boxes).argsort(descending=True, stable=True).tolist():
+        members = _apart(found)
+        for member in members[areas(found.boxes[members]).argsort(descending=True, stable=True)].tolist():
             best = int(close[member].argmax()) if close.shape[1] else -1
             if best >= 0 and close[member, best] > LEAST_OVERLAP:
                 path = open_paths[best]
@@ -112,7 +123,43 @@ def face_paths(faces: list[Faces], *, max_gap: int) -> list[FacePath]:
                 paths.append(path)
             path.samples.append(sample)
             path.members.append(member)
-    return paths
+    return _joined(paths, faces, max_gap)
+
+
+def _apart(found: Faces) -> Tensor:
+    """Return the indices of the faces of one sample, each once."""
+    return best_apart(found.boxes, found.scores, SAME_FACE, of_smaller=True)
+
+
+def _joined(paths: list[FacePath], faces: list[Faces], max_gap: int) -> list[FacePath]:
+    """Join each path to the earliest one of the same face."""
+    joined: list[FacePath] = []
+    for path in paths:
+        first = next((one for one in joined if _are_one_face(one, path, faces, max_gap)), None)
+        if first is None:
+            joined.append(path)
+            continue
+        members = dict(zip(path.samples, path.members, strict=True)) | dict(
+            zip(first.samples, first.members, strict=True)
+        )
+        first.samples, first.members = sorted(members), [members[sample] for sample in sorted(members)]
+    return joined
+
+
+def _are_one_face(a: FacePath, b: FacePath, faces: list[Faces], max_gap: int) -> bool:
+    """Say whether two paths overlap in every sample that both have, and where one comes nearest to the other."""
+    in_a, in_b = (dict(zip(path.samples, path.members, strict=True)) for path in (a, b))
+    shared = sorted(in_a.keys() & in_b.keys())
+    if shared:
+        pairs = [(sample, sample) for sample in shared]
+    else:
+        pairs = [min(((one, other) for one in in_a for other in in_b), key=lambda pair: abs(pair[0] - pair[1]))]
+    if not shared and abs(pairs[0][0] - pairs[0][1]) > max_gap:
+        return False
+    return all(
+        overlaps(faces[one].boxes[in_a[one]][None], faces[other].boxes[in_b[other]][None]).item() > LEAST_OVERLAP
+        for one, other in pairs
+    )
 
 
 def _area(faces: list[Faces], path: FacePath) -> list[float]:

@@ -107,8 +107,9 @@ CARDS = (
         ),
         packages=("torch", "torchaudio", "transformers", "torchmetrics"),
         notes="wer and cer use the authors' normaliser (lower case, no punctuation, numbers as written), the standard "
-        "ones that of the Whisper paper; both come from one transcription with five beams. Means over clips. An "
-        "empty expected text has no value here; the authors count it as 1.",
+        "ones that of the Whisper paper, all of them after apostrophes and accents were put into one Unicode spelling; "
+        "both come from one transcription with five beams. Means over clips. An empty expected text has no value here; "
+        "the authors count it as 1.",
     ),
     Card(
         "wer_grammar",

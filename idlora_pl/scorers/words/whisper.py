@@ -12,6 +12,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
 from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.metrics.words import one_spelling
 from idlora_pl.scorers.snapshot import load_snapshot
 
 N_BEAMS, MAX_NEW_TOKENS = 5, 256
@@ -113,7 +114,8 @@ class StandardWords:
         self._spaced, self._unspaced = BasicTextNormalizer(), BasicTextNormalizer(split_letters=True)
 
     def __call__(self, text: str, language: str) -> str:
-        """Normalise a text of a language (ISO 639-1)."""
+        """Normalise a text of a language (ISO 639-1); its contractions need apostrophes of ASCII."""
+        text = one_spelling(text)
         if language == "en":
             return " ".join(self._english(text).split())
         normalise = self._unspaced if language in UNSPACED else self._spaced
