@@ -9,7 +9,7 @@ from data_tools.captions.captioning import Describer, Job, Sources, caption_clip
 from data_tools.captions.endpoint import NO_KEY, Endpoint
 from data_tools.captions.files import read_texts
 from data_tools.captions.looking import QUESTION
-from data_tools.captions.words import load_transcriber
+from data_tools.captions.words import load_transcriber, refuse_missing_transcriber
 from data_tools.clip_list import file_of, moved, read_clips, rejection
 from data_tools.command import run
 from data_tools.ledger import Ledger, opened_ledger, state_of
@@ -73,14 +73,9 @@ def caption_clips(
     source, folder = Path(clips), Path(output)
     if source.parent.resolve() == folder.resolve() and source.name == "clips.jsonl":
         raise ValueError(f"output {folder} would replace {source}; choose another folder")
-    if pictures < 1 or timeout_s <= 0 or retries < 0:
-        raise ValueError(f"pictures, timeout_s and retries must be positive; got {pictures}, {timeout_s:g}, {retries}")
-    if with_sound and endpoint is None:
-        raise ValueError("--with_sound needs --endpoint; models on this machine are shown pictures alone")
+    _check_settings(texts, words, endpoint, model, with_sound, pictures, timeout_s, retries)
     server = Endpoint(endpoint, str(model), _key(key_variable), timeout_s, retries) if endpoint is not None else None
-    describer = server if model is not None and server is not None else _local(model, endpoint, device)
-    if texts is None and words is None and describer is None:
-        raise ValueError("nothing says what is in the clips; give --texts, --words, --endpoint or --model")
+    describer = server if server is not None else _local(model, device)
     sources = Sources(describer, model or "", words, Path(weights).expanduser(), language, pictures, with_sound, device)
     if words is not None:
         load_transcriber(words, sources.weights, device)
@@ -102,6 +97,52 @@ def caption_clips(
         raise ValueError(f"no clip has a caption; {folder / 'rejected.jsonl'} has the reasons")
 
 
+def check_needs(
+    *,
+    texts: str | None,
+    words: str | None,
+    endpoint: str | None,
+    model: str | None,
+    key_variable: str | None,
+    with_sound: bool,
+    pictures: int,
+    timeout_s: float,
+    retries: int,
+    weights: str,
+    **_: object,
+) -> None:
+    """Raise what caption_clips would raise of its settings, texts and models; nothing is loaded."""
+    _check_settings(texts, words, endpoint, model, with_sound, pictures, timeout_s, retries)
+    _key(key_variable)
+    if words is not None:
+        refuse_missing_transcriber(words, Path(weights).expanduser())
+    if model is not None and endpoint is None and not (Path(model) / "config.json").is_file():
+        raise ValueError(f"--model {model} has no config.json; give the folder of an image-text model")
+    if texts is not None:
+        read_texts(Path(texts), [])
+
+
+def _check_settings(
+    texts: str | None,
+    words: str | None,
+    endpoint: str | None,
+    model: str | None,
+    with_sound: bool,
+    pictures: int,
+    timeout_s: float,
+    retries: int,
+) -> None:
+    """Refuse settings that contradict each other."""
+    if pictures < 1 or timeout_s <= 0 or retries < 0:
+        raise ValueError(f"pictures, timeout_s and retries must be positive; got {pictures}, {timeout_s:g}, {retries}")
+    if with_sound and endpoint is None:
+        raise ValueError("--with_sound needs --endpoint; models on this machine are shown pictures alone")
+    if endpoint is not None and model is None:
+        raise ValueError(f"--endpoint {endpoint} needs --model, the name of a model there")
+    if texts is None and words is None and model is None:
+        raise ValueError("nothing says what is in the clips; give --texts, --words, --endpoint or --model")
+
+
 def _key(variable: str | None) -> str:
     """Return the key of a server from the environment."""
     if variable is None:
@@ -111,10 +152,8 @@ def _key(variable: str | None) -> str:
     return key
 
 
-def _local(model: str | None, endpoint: str | None, device: str) -> Describer | None:
+def _local(model: str | None, device: str) -> Describer | None:
     """Return the model on this machine; None when none is asked for."""
-    if endpoint is not None:
-        raise ValueError(f"--endpoint {endpoint} needs --model, the name of a model there")
     if model is None:
         return None
     from data_tools.captions.local import LocalModel, load_model

@@ -5,16 +5,19 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from data_tools.caption_clips import caption_clips
-from data_tools.clean_reference import clean_reference
-from data_tools.cut_clips import cut_clips
-from data_tools.encode_clips import encode_clips
-from data_tools.find_speakers import find_speakers
+from data_tools import (
+    caption_clips,
+    clean_reference,
+    cut_clips,
+    encode_clips,
+    find_speakers,
+    pair_clips,
+    write_shards,
+)
 from data_tools.manifest import Row, read_rows
-from data_tools.pair_clips import pair_clips
-from data_tools.write_shards import write_shards
 
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -27,13 +30,14 @@ class Step:
     """One verb of the chain.
 
     Attributes:
-        tool: its function.
+        module: with a function of its name, and `check_needs`, which takes the section and raises what the function
+            would raise of its settings and of files beside the clips.
         given: its arguments that prepare says; the others are the keys of its section.
         writes: the folder of its output inside that of prepare, and the list that the next verb reads.
         rejected: the list of what it leaves out.
     """
 
-    tool: Callable[..., None]
+    module: ModuleType
     given: tuple[str, ...]
     writes: str
     rejected: str
@@ -41,7 +45,13 @@ class Step:
     @property
     def verb(self) -> str:
         """Its name, which is that of its section."""
-        return self.tool.__name__
+        return self.module.__name__.rpartition(".")[2]
+
+    @property
+    def tool(self) -> Callable[..., None]:
+        """Its function."""
+        function: Callable[..., None] = getattr(self.module, self.verb)
+        return function
 
 
 STEPS = (
@@ -53,32 +63,55 @@ STEPS = (
     Step(encode_clips, ("pairs", "output"), "samples/samples.jsonl", "rejected.jsonl"),
 )
 SHARDS = Step(
-    write_shards, ("samples", "output", "split", "consent", "allow_unknown_consent"), "shards", "rejected.jsonl"
+    write_shards,
+    ("samples", "output", "split", "consent", "allow_unknown_consent"),
+    "shards",
+    "rejected.jsonl",
 )
 EVERY_STEP = (*STEPS, SHARDS)
 
 
 def is_wanted(step: Step, sections: Sections, *, clean: bool) -> bool:
     """Say whether a step is needed with these settings."""
-    if step.tool is find_speakers:
+    if step.module is find_speakers:
         return bool(sections["cut_clips"]["speaker_from"] == "none")
-    if step.tool is clean_reference:
+    if step.module is clean_reference:
         return clean
-    if step.tool is caption_clips:
+    if step.module is caption_clips:
         return any(sections["caption_clips"][name] is not None for name in ("texts", "words", "endpoint", "model"))
     return True
+
+
+def refuse_missing_needs(sections: Sections, *, clean: bool) -> None:
+    """Make sure that every step has what it needs beside the clips, before the first one begins.
+
+    Raises:
+        ValueError: a setting, a file, weights or a library is missing or wrong; the message begins with the verb.
+    """
+    steps = [step for step in EVERY_STEP if is_wanted(step, sections, clean=clean)]
+    for step in steps:
+        try:
+            step.module.check_needs(**sections[step.verb])
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{step.verb}: {error}") from error
+    pairs, is_captioned = sections["pair_clips"], any(step.module is caption_clips for step in steps)
+    if not is_captioned and pairs["prompts"] is None and pairs["prompt"] is None:
+        raise ValueError(
+            "nothing gives the clips their prompts; set caption_clips.texts, words, endpoint or model, or "
+            "pair_clips.prompt or prompts"
+        )
 
 
 def run_step(step: Step, source: Path, folder: Path, arguments: Mapping[str, Any]) -> Path:
     """Run one verb; return what the next one reads."""
     listed = folder / step.writes
-    target = listed if step.tool is pair_clips else listed.parent
+    target = listed if step.module is pair_clips else listed.parent
     places = [str(source), str(target)]
-    if step.tool is encode_clips and arguments["devices"] != 1:
+    if step.module is encode_clips and arguments["devices"] != 1:
         _run_alone(step.verb, places, arguments)
     else:
         step.tool(*places, **arguments)
-    return listed.parent if step.tool is encode_clips else listed
+    return listed.parent if step.module is encode_clips else listed
 
 
 def _run_alone(verb: str, places: list[str], arguments: Mapping[str, Any]) -> None:

@@ -37,9 +37,7 @@ def clean_reference(
     source, folder = Path(clips), Path(output)
     if source.parent.resolve() == folder.resolve() and source.name == "clips.jsonl":
         raise ValueError(f"output {folder} would replace {source}; choose another folder")
-    if not -20 <= clean_above_db <= 100:
-        raise ValueError(f"clean_above_db must be -20 to 100 dB; got {clean_above_db:g}")
-    _, made_by = load_denoiser(backend)
+    made_by = _checked(backend, clean_above_db)
     rows, rejected = read_clips(source)
     voices = [
         Voice(
@@ -70,6 +68,18 @@ def clean_reference(
     print_summary(f"clean_reference: {n_cleaned} of {len(kept)} cleaned, {folder}", "voices", len(kept), rejected)
     if not kept:
         raise ValueError(f"no clip has a voice; {folder / 'rejected.jsonl'} has the reasons")
+
+
+def check_needs(*, backend: str, clean_above_db: float, **_: object) -> None:
+    """Raise what clean_reference would raise of its settings and its backend, before any clip is read."""
+    _checked(backend, clean_above_db)
+
+
+def _checked(backend: str, clean_above_db: float) -> str:
+    """Return what cleans, with its version, once the settings were checked."""
+    if not -20 <= clean_above_db <= 100:
+        raise ValueError(f"clean_above_db must be -20 to 100 dB; got {clean_above_db:g}")
+    return load_denoiser(backend)[1]
 
 
 def _is_there(voice: Voice, row: Row) -> bool:

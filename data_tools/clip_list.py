@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_tools.manifest import Row, located, read_rows, relative_to
-from data_tools.videos import SUFFIXES, name_videos
+from data_tools.videos import SUFFIXES, folder_of, name_videos
 
 SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
 FILES = ("path", "sound", "voice")
@@ -67,7 +67,7 @@ def _folder_rows(folder: Path) -> list[Row]:
     sources = {path.relative_to(folder).as_posix(): path for path in files}
     names = name_videos(list(sources))
     return [
-        {"key": names[source], "path": source, "source": source, "speaker": "", "folder": path.resolve().parent.name}
+        {"key": names[source], "path": source, "source": source, "speaker": "", "folder": folder_of(path, folder)}
         for source, path in sources.items()
     ]
 

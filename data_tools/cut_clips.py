@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import Progress
 
 from data_tools.command import run
@@ -12,7 +13,15 @@ from data_tools.ledger import Ledger, opened_ledger, state_of
 from data_tools.manifest import Row, write_rows
 from data_tools.parallel import Crashed, n_workers_of, run_all
 from data_tools.summary import print_summary
-from data_tools.videos import SpeakerFrom, find_videos, name_videos, part_unnamable, refuse_inside, speaker_of
+from data_tools.videos import (
+    SPEAKER_FROM,
+    SpeakerFrom,
+    find_videos,
+    name_videos,
+    part_unnamable,
+    refuse_inside,
+    speaker_of,
+)
 from data_tools.voice_activity import load_vad, vad_file
 
 
@@ -31,7 +40,7 @@ def cut_clips(
     frames: int | None = None,
     frame_rate: float = 25.0,
     clips_per_video: int | None = None,
-    speaker_from: SpeakerFrom = "folder",
+    speaker_from: SpeakerFrom = SPEAKER_FROM,
     faces: str | None = None,
     centre_crop: bool = False,
     vad: str | None = None,
@@ -55,7 +64,8 @@ def cut_clips(
         frames: Frames of every clip, 8k + 1; by default 121, or the largest 8k + 1 that a shorter video has.
         frame_rate: Frames per second of the clips.
         clips_per_video: How many clips one video gives at most; by default all that fit.
-        speaker_from: Whose name is the speaker: the folder's, the file's, or none's.
+        speaker_from: Whose name is the speaker: that of the folder in the source, the file's, or none's, for
+            find_speakers to find out.
         faces: Folder with the weights of MTCNN (face/mtcnn_pnet.pt, ...), which finds the face.
         centre_crop: Look for no face and crop at the centre.
         vad: silero_vad.onnx, or a folder with vad/silero_vad.onnx, which finds speech.
@@ -65,20 +75,8 @@ def cut_clips(
         consents: JSON file {"<video, folder or speaker>": "<consent>"} for those of whom something else is known.
         workers: Processes; by default one for every core.
     """
-    if frames is not None and (frames < 9 or frames % 8 != 1):
-        raise ValueError(f"frames must be 8k + 1 (9, 17, ..., 73, ..., 121); got {frames}")
-    if not 1 <= frame_rate <= 240:
-        raise ValueError(f"frame_rate must be 1 to 240 frames per second; got {frame_rate:g}")
     seeing, hearing = _instruments(faces, centre_crop, vad, any_sound)
-    cut = Cut(
-        parse_size(size),
-        frames,
-        frame_rate,
-        clips_per_video=clips_per_video,
-        faces=seeing,
-        vad=hearing,
-        least_speech=least_speech,
-    )
+    cut = _planned(size, frames, frame_rate, clips_per_video, seeing, hearing, least_speech)
     root, folder = Path(source), Path(output)
     agreed = read_consents(consents)
     refuse_inside(root, folder)
@@ -87,7 +85,7 @@ def cut_clips(
     names = name_videos(list(videos))
     jobs = []
     for video, path in videos.items():
-        speaker = speaker_of(path, speaker_from)
+        speaker = speaker_of(path, root, speaker_from)
         told = told_consent(agreed, (video, path.absolute().parent.name, speaker))
         about = {"speaker": speaker, "consent": told or consent}
         jobs.append(Video(path, video, names[video], folder, about, cut))
@@ -99,8 +97,54 @@ def cut_clips(
         write_rows(folder / "rejected.jsonl", rejected)
         write_rows(folder / "clips.jsonl", kept)
     print_summary(f"cut_clips: {len(found)} videos, {folder}", "clips", len(kept), rejected)
+    _tell_speakers(kept, speaker_from)
     if not kept:
         raise ValueError(f"no video gave a clip; {folder / 'rejected.jsonl'} has the reasons")
+
+
+def check_needs(
+    *,
+    size: str,
+    frames: int | None,
+    frame_rate: float,
+    clips_per_video: int | None,
+    faces: str | None,
+    centre_crop: bool,
+    vad: str | None,
+    any_sound: bool,
+    least_speech: float,
+    consents: str | None,
+    **_: object,
+) -> None:
+    """Raise what cut_clips would raise of its settings and weights, before any video is read."""
+    seeing, hearing = _instruments(faces, centre_crop, vad, any_sound)
+    _planned(size, frames, frame_rate, clips_per_video, seeing, hearing, least_speech)
+    read_consents(consents)
+
+
+def _planned(
+    size: str,
+    frames: int | None,
+    frame_rate: float,
+    clips_per_video: int | None,
+    seeing: Path | None,
+    hearing: Path | None,
+    least_speech: float,
+) -> Cut:
+    """Return how videos are cut, once the settings were checked."""
+    if frames is not None and (frames < 9 or frames % 8 != 1):
+        raise ValueError(f"frames must be 8k + 1 (9, 17, ..., 73, ..., 121); got {frames}")
+    if not 1 <= frame_rate <= 240:
+        raise ValueError(f"frame_rate must be 1 to 240 frames per second; got {frame_rate:g}")
+    return Cut(
+        parse_size(size),
+        frames,
+        frame_rate,
+        clips_per_video=clips_per_video,
+        faces=seeing,
+        vad=hearing,
+        least_speech=least_speech,
+    )
 
 
 def _instruments(
@@ -123,6 +167,19 @@ def _instruments(
     if hearing is not None:
         load_vad(hearing)
     return seeing, hearing
+
+
+def _tell_speakers(kept: list[Row], speaker_from: SpeakerFrom) -> None:
+    """Say whose names the speakers have, and what to do where nobody is named."""
+    named = {row["speaker"] for row in kept if row["speaker"]}
+    unnamed = sum(not row["speaker"] for row in kept)
+    console = Console(soft_wrap=True, highlight=False)
+    if named:
+        examples = ", ".join(sorted(named)[:3])
+        console.print(f"speakers: {len(named)}, named after the {speaker_from}s ({examples}, ...)", markup=False)
+    if unnamed:
+        why = " (they lie in no folder of the source)" if speaker_from == "folder" else ""
+        console.print(f"{unnamed} clips name no speaker{why}; find_speakers tells who talks", markup=False)
 
 
 def _still_there(rows: list[Row] | None, folder: Path) -> list[Row] | None:

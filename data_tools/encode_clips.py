@@ -20,9 +20,9 @@ from data_tools.pair_list import UNUSABLE, common_length, usable_rows
 from data_tools.pair_reading import Lengths, group_loader
 from data_tools.sample_folder import begin_list, finish_list, keep_settings, sample_exists
 from data_tools.summary import print_summary
-from idlora_pl.components import ClipCodecs, load_codecs, load_text
+from idlora_pl.components import ClipCodecs, load_codecs, load_text, refuse_missing_checkpoint
 from idlora_pl.ltx2.codecs import Codecs
-from idlora_pl.ltx2.presets import PresetName
+from idlora_pl.ltx2.presets import PresetName, preset_named
 from idlora_pl.ltx2.tiling import Tiling
 from idlora_pl.process_group import close_at_exit
 
@@ -72,8 +72,7 @@ def encode_clips(
         strategy: How Lightning spreads the work; auto takes ddp for more than one device.
         readers: Processes for each device that read clips.
     """
-    if batch_size < 1 or readers < 0:
-        raise ValueError(f"batch_size must be at least 1 and readers at least 0; got {batch_size} and {readers}")
+    check_needs(base=base, weights=weights, gemma=gemma, batch_size=batch_size, readers=readers, tile=tile)
     source, folder, rank = Path(pairs), Path(output), int(getattr(rank_zero_only, "rank", None) or 0)
     rows, refused = usable_rows(source)
     codecs, text = _prepared(load_codecs(base, weights), vae_dtype, tile), load_text(base, weights, gemma=gemma)
@@ -99,6 +98,27 @@ def encode_clips(
             refused += [note for row in rows for note in ledger.find(row["key"], states[row["key"]]) or []]
             left_out = {row["key"] for row in refused if row["reason"] not in UNUSABLE}
             _finish([row["key"] for row in rows if row["key"] not in left_out], refused, source, folder)
+
+
+def check_needs(
+    *,
+    base: PresetName,
+    weights: str | None,
+    gemma: str | None,
+    batch_size: int,
+    readers: int,
+    tile: int | None,
+    duration: float | None = None,
+    **_: object,
+) -> None:
+    """Raise what encode_clips would raise of its settings and checkpoints, before any of them is loaded."""
+    if batch_size < 1 or readers < 0:
+        raise ValueError(f"batch_size must be at least 1 and readers at least 0; got {batch_size} and {readers}")
+    if tile is not None:
+        Tiling(tile)
+    if duration is not None:
+        common_length([{"n_frames": 0}], duration, preset_named(base).geometry.video.frame_rate_fps)
+    refuse_missing_checkpoint(base, weights, gemma)
 
 
 def _prepared(codecs: ClipCodecs, vae_dtype: str, tile: int | None) -> ClipCodecs:

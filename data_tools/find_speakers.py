@@ -97,12 +97,10 @@ def find_speakers(
         face_threshold: The same for faces.
         workers: Processes; by default one for every core.
     """
-    source, folder, at = Path(clips), Path(output), Path(weights).expanduser()
-    if truth is not None and truth == labels:
-        raise ValueError(f"--truth {truth} is what --labels says, so nothing would be measured; give --labels none")
+    source, folder = Path(clips), Path(output)
     if source.parent.resolve() == folder.resolve() and source.name == "clips.jsonl":
         raise ValueError(f"output {folder} would replace {source}; choose another folder")
-    embedders = [choose_embedder("voice", voice, at, voice_threshold), *_face(face, at, face_threshold)]
+    embedders = _chosen(voice, face, weights, labels, truth, voice_threshold, face_threshold)
     rows, rejected = read_clips(source)
     if truth is not None and not any(row.get(truth) for row in rows):
         raise ValueError(f"no clip of {source} has a value under --truth {truth}; give a key of its rows")
@@ -124,6 +122,38 @@ def find_speakers(
     console.print(summary(found, rejected, embedders, sum(map(bool, given))))
     if agreement is not None:
         console.print(agreement.sentence())
+
+
+def check_needs(
+    *,
+    voice: str,
+    face: str,
+    weights: str,
+    labels: str,
+    truth: str | None,
+    voice_threshold: float | None,
+    face_threshold: float | None,
+    **_: object,
+) -> None:
+    """Raise what find_speakers would raise of its settings, weights and labels, before any clip is read."""
+    _chosen(voice, face, weights, labels, truth, voice_threshold, face_threshold)
+    labels_of([], labels)
+
+
+def _chosen(
+    voice: str,
+    face: str,
+    weights: str,
+    labels: str,
+    truth: str | None,
+    voice_threshold: float | None,
+    face_threshold: float | None,
+) -> list[Embedder]:
+    """Return the networks, once the settings were checked."""
+    if truth is not None and truth == labels:
+        raise ValueError(f"--truth {truth} is what --labels says, so nothing would be measured; give --labels none")
+    at = Path(weights).expanduser()
+    return [choose_embedder("voice", voice, at, voice_threshold), *_face(face, at, face_threshold)]
 
 
 def _face(name: str, weights: Path, threshold: float | None) -> list[Embedder]:

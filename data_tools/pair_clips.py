@@ -6,14 +6,14 @@ from rich.console import Console
 
 from data_tools.clip_list import is_safe_key
 from data_tools.command import run
-from data_tools.manifest import read_rows, write_rows
-from data_tools.pairing import Choice, read_prompts
+from data_tools.manifest import Row, read_rows, write_rows
+from data_tools.pairing import Choice, checked_prompt, read_prompts, with_video_as_speaker
 from data_tools.parallel import n_workers_of
 from data_tools.splitting.benchmarks import LEVELS, write_benchmarks
 from data_tools.splitting.leaks import LeakRule
 from data_tools.summary import print_summary
 from idlora_pl.data.pairs import PairRule
-from idlora_pl.data.splits import SPLITS
+from idlora_pl.data.splits import SPLITS, parse_shares
 from idlora_pl.scorers.weights import WEIGHTS
 
 REQUIRED = ("key", "path", "source", "speaker", "n_frames", "duration_s")
@@ -48,7 +48,8 @@ def pair_clips(
         clips: The clips.jsonl of the tool before.
         output: The list of pairs to write, such as pairs.jsonl.
         rule: Where a reference comes from: another clip of the same_video, another video (cross_video), or
-            another video in another environment (cross_environment).
+            another video in another environment (cross_environment). A clip without a speaker is left out
+            (no_speaker); with same_video its video counts as one person.
         prompts: JSON file {"<clip key or source video>": "[VISUAL]: ... [SPEECH]: ... [SOUNDS]: ..."}.
         prompt: The prompt of every clip that has none of its own.
         per_target: How many references a clip is paired with at most.
@@ -66,10 +67,8 @@ def pair_clips(
         workers: Processes; by default one for every core.
     """
     source, target = Path(clips), Path(output)
-    given = read_prompts(Path(prompts)) if prompts is not None else {}
-    rows = {row["key"]: row for row in read_rows(source, REQUIRED)}
-    if benchmark is not None and (split is None or not is_safe_key(benchmark)):
-        raise ValueError(f"--benchmark {benchmark} needs --split and a name of letters, digits, _ and -")
+    given = _checked_prompts(prompts, prompt, split, benchmark, per_target)
+    rows = _rows_of(source, rule)
     beside = target.parent / "embeddings" if embeddings is None else Path(embeddings)
     if split is not None:
         # loads the libraries of networks, which takes seconds
@@ -90,7 +89,63 @@ def pair_clips(
     write_rows(target, pairs)
     print_summary(f"pair_clips: {target}, {len(rows)} clips", "pairs", len(pairs), rejected)
     if not pairs:
-        raise ValueError(f"no clip could be paired; {target.with_name('rejected_pairs.jsonl')} has the reasons")
+        unnamed = sum(row["reason"] == "no_speaker" for row in rejected)
+        help_ = f"; {unnamed} clips name no speaker: run find_speakers before" if unnamed else ""
+        raise ValueError(f"no clip could be paired; {target.with_name('rejected_pairs.jsonl')} has the reasons{help_}")
+
+
+def check_needs(
+    *,
+    prompts: str | None,
+    prompt: str | None,
+    split: str | None,
+    benchmark: str | None,
+    per_target: int,
+    voice: str,
+    face: str,
+    weights: str,
+    **_: object,
+) -> None:
+    """Raise what pair_clips would raise of its settings, prompts and weights, before any clip is read."""
+    _checked_prompts(prompts, prompt, split, benchmark, per_target)
+    if split is not None:
+        from data_tools.splitting.checking import Checks
+
+        Checks(voice, face, Path(weights).expanduser(), Path(), 1).embedders()
+
+
+def _checked_prompts(
+    prompts: str | None, prompt: str | None, split: str | None, benchmark: str | None, per_target: int
+) -> dict[str, str]:
+    """Return the prompts of a file, once these and the settings were checked."""
+    given = read_prompts(Path(prompts)) if prompts is not None else {}
+    for name, text in given.items():
+        checked_prompt(text, f"prompt file {prompts}, '{name}'")
+    if prompt is not None:
+        checked_prompt(prompt, "--prompt")
+    if split not in (None, "given"):
+        parse_shares(str(split))
+    if benchmark is not None and (split is None or not is_safe_key(benchmark)):
+        raise ValueError(f"--benchmark {benchmark} needs --split and a name of letters, digits, _ and -")
+    if per_target < 1:
+        raise ValueError(f"per_target must be at least 1; got {per_target}")
+    return given
+
+
+def _rows_of(source: Path, rule: PairRule) -> dict[str, Row]:
+    """Return the clips of a list by key; within one video, the video stands for a speaker that nobody names."""
+    rows: dict[str, Row] = {}
+    for row in read_rows(source, REQUIRED):
+        if row["key"] in rows:
+            raise ValueError(f"{source} has the key '{row['key']}' twice; give every clip its own")
+        rows[row["key"]] = row
+    if rule == "same_video":
+        rows, n_unnamed = with_video_as_speaker(rows)
+        if n_unnamed:
+            Console(soft_wrap=True).print(
+                f"{n_unnamed} clips name no speaker: with same_video, each of their videos counts as one person"
+            )
+    return rows
 
 
 if __name__ == "__main__":

@@ -24,6 +24,12 @@ def read_prompts(path: Path) -> dict[str, str]:
     return prompts
 
 
+def with_video_as_speaker(rows: dict[str, Row]) -> tuple[dict[str, Row], int]:
+    """Take each video for one person where nobody is named, and say for how many clips: for the rule same_video."""
+    unnamed = [key for key, row in rows.items() if not row["speaker"]]
+    return rows | {key: rows[key] | {"speaker": f"video {rows[key]['source']}"} for key in unnamed}, len(unnamed)
+
+
 def prompt_of(row: Row, prompts: dict[str, str], default: str | None) -> str | None:
     """Return the prompt of a clip: from the file by key or source, else from its row, else the default.
 
@@ -31,11 +37,15 @@ def prompt_of(row: Row, prompts: dict[str, str], default: str | None) -> str | N
         ValueError: when the prompt lacks a section.
     """
     text = prompts.get(row["key"], prompts.get(row["source"], row.get("prompt", default)))
-    if text is not None:
-        try:
-            split_prompt(text)
-        except ValueError as error:
-            raise ValueError(f"clip {row['key']}: {error}") from error
+    return checked_prompt(text, f"clip {row['key']}") if text is not None else None
+
+
+def checked_prompt(text: str, where: str) -> str:
+    """Return a prompt; raise ValueError, which begins with `where`, when it lacks a section."""
+    try:
+        split_prompt(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     return text
 
 

@@ -22,6 +22,7 @@ from data_tools.chain import (
     Sections,
     asked_splits,
     is_wanted,
+    refuse_missing_needs,
     rows_of,
     run_step,
     splits_of,
@@ -30,7 +31,6 @@ from data_tools.command import flags_of, sentence_of, spelt_out
 from data_tools.consents import UNKNOWN, refuse_unknown, speakers_of
 from data_tools.ledger import opened_ledger
 from data_tools.manifest import Row, write_rows
-from data_tools.pair_clips import pair_clips
 from data_tools.write_shards import write_shards
 from idlora_pl.data.index import INDEX_NAME
 from idlora_pl.files import replacing
@@ -50,8 +50,6 @@ def prepare_parser() -> ArgumentParser:
     parser.add_argument("--clean", type=bool, default=True, help="Take the noise out of reference voices.")
     for step in EVERY_STEP:
         parser.add_function_arguments(step.tool, step.verb, skip=set(step.given))
-    # speakers are found, unless the user says whose name they have
-    parser.set_defaults({"cut_clips.speaker_from": "none"})
     return parser
 
 
@@ -71,13 +69,14 @@ def prepare(raw: str, output: str, sections: Sections, *, clean: bool, allow_unk
         )
     if sections["encode_clips"]["nodes"] != 1:
         raise ValueError("encode_clips.nodes must be 1 here; run data_tools.encode_clips by itself under SLURM")
+    refuse_missing_needs(sections, clean=clean)
     folder, made = Path(output), Path(raw)
     rejected: list[Row] = []
     table = Table("step", "made", "left out", title=f"prepare: {folder}", title_justify="left")
     for step in STEPS:
         if not is_wanted(step, sections, clean=clean):
             continue
-        if step.tool is pair_clips:
+        if step.verb == "pair_clips":
             # what was packed before may be of other pairs; it is usable again when it was compared with those of now
             for index in (folder / SHARDS.writes).rglob(INDEX_NAME):
                 index.unlink()

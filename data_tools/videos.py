@@ -11,6 +11,8 @@ from typing import Literal
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 
 SpeakerFrom = Literal["folder", "file", "none"]
+SPEAKER_FROM: SpeakerFrom = "none"
+"""The default of every tool: folders may be days or places, and strangers must not become one person."""
 
 
 def find_videos(source: Path) -> list[Path]:
@@ -68,6 +70,21 @@ def name_videos(sources: Sequence[str]) -> dict[str, str]:
     }
 
 
-def speaker_of(path: Path, speaker_from: SpeakerFrom) -> str:
+def folder_of(path: Path, source: Path) -> str:
+    """Return the name of the folder that a file lies in, "" where that is the source itself: it names nobody.
+
+    Args:
+        path: of the file.
+        source: the folder that was searched through; a file that was given by itself lies in a folder of its own.
+
+    Example:
+        >>> folder_of(Path("raw/ann/a.mp4"), Path("raw")), folder_of(Path("raw/a.mp4"), Path("raw"))
+        ('ann', '')
+    """
+    folder = path.absolute().parent
+    return "" if folder.resolve() == source.resolve() else folder.name
+
+
+def speaker_of(path: Path, source: Path, speaker_from: SpeakerFrom) -> str:
     """Return who talks, going by names: the folder's, the file's, or "" when that is not known."""
-    return {"folder": path.absolute().parent.name, "file": path.stem, "none": ""}[speaker_from]
+    return {"folder": folder_of(path, source), "file": path.stem, "none": ""}[speaker_from]

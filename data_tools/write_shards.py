@@ -52,9 +52,8 @@ def write_shards(
             adapter that is trained on it repeat that.
         workers: Processes that write; null takes one for every core.
     """
+    check_needs(shard_size=shard_size, samples_per_shard=samples_per_shard, workers=workers)
     most_bytes, n_workers = parse_bytes(shard_size), n_workers_of(workers)
-    if samples_per_shard is not None and samples_per_shard < 1:
-        raise ValueError(f"samples_per_shard must be at least 1; got {samples_per_shard}")
     source, folder = Path(samples), Path(output)
     metas = {key: read_meta(source, key) for key in find_samples(source)}
     keys = [key for key, row in metas.items() if split is None or row.get("split") == split]
@@ -82,6 +81,14 @@ def write_shards(
         with replacing(folder / INDEX_NAME) as partial:
             partial.write_text(index.to_json())
     print_summary(f"write_shards: {len(jobs)} shards, {folder}", "samples", index.n_samples, left_out)
+
+
+def check_needs(*, shard_size: str, samples_per_shard: int | None, workers: int | None, **_: object) -> None:
+    """Raise what write_shards would raise of its settings."""
+    parse_bytes(shard_size)
+    n_workers_of(workers)
+    if samples_per_shard is not None and samples_per_shard < 1:
+        raise ValueError(f"samples_per_shard must be at least 1; got {samples_per_shard}")
 
 
 def _job(number: int, keys: list[str], source: Path, folder: Path, head: ShardIndex) -> ShardJob:

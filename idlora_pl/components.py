@@ -11,10 +11,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from idlora_pl.ltx2.codec_loading import CODEC_PARTS
 from idlora_pl.ltx2.codecs import Codecs
 from idlora_pl.ltx2.lora import load_adapter
 from idlora_pl.ltx2.presets import PresetName, preset_named
-from idlora_pl.ltx2.text import TextEncoder
+from idlora_pl.ltx2.pretrained import require_components
+from idlora_pl.ltx2.single_file import SingleFile
+from idlora_pl.ltx2.text import TextEncoder, refuse_missing_text
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.positions import Geometry
@@ -144,6 +147,23 @@ def load_text(
         dtype=preset_named(base).dtype,
         with_language_model=with_language_model,
     )
+
+
+def refuse_missing_checkpoint(base: PresetName, weights: str | Path | None, gemma: str | Path | None) -> None:
+    """Make sure that the codecs and the text encoder of a base model are there, in seconds; nothing is loaded.
+
+    Raises:
+        ValueError: If a full-size base has no weights, or a part of the checkpoint is missing.
+        FileNotFoundError: If the weights are not there.
+    """
+    if base == "nano" or (base == "smoke" and weights is None):
+        return
+    path = _required(base, weights)
+    if path.is_file():
+        SingleFile.opened(path)
+    else:
+        require_components(path, CODEC_PARTS)
+    refuse_missing_text(path, gemma)
 
 
 def attach_adapter(model: LTX2, path: str | Path, in_context: InContext | None = None) -> InContext:

@@ -51,6 +51,21 @@ class SpeechModel:
         return [str(self.pipeline(sound, **told)["text"]).strip() for sound in sounds]
 
 
+def refuse_missing_transcriber(name: str, weights: Path) -> None:
+    """Raise what `load_transcriber` raises where a recogniser is not there; nothing is loaded.
+
+    Raises:
+        ValueError: there is no such scorer or folder.
+        Unavailable: weights or a library of the scorer are missing.
+    """
+    if name in RECOGNISERS:
+        refuse_unavailable([card_named(name)], weights)
+    elif not Path(name).is_dir():
+        raise ValueError(f"--words must be one of {', '.join(RECOGNISERS)} or a folder; got '{name}'")
+    elif not (Path(name) / "config.json").is_file():
+        raise ValueError(f"--words {name} has no config.json; give the folder of a speech model")
+
+
 @cache
 def load_transcriber(name: str, weights: Path, device: str) -> Transcriber:
     """Return a recogniser by the name of its scorer, or by its folder.
@@ -59,13 +74,10 @@ def load_transcriber(name: str, weights: Path, device: str) -> Transcriber:
         ValueError: it is none, or cannot be loaded.
         Unavailable: weights or a library of the scorer are missing.
     """
+    refuse_missing_transcriber(name, weights)
     if name not in RECOGNISERS:
-        if not Path(name).is_dir():
-            raise ValueError(f"--words must be one of {', '.join(RECOGNISERS)} or a folder; got '{name}'")
         return SpeechModel(Path(name), device)
-    card = card_named(name)
-    refuse_unavailable([card], weights)
-    metric = card.load(weights)
+    metric = card_named(name).load(weights)
     assert isinstance(metric, WordErrors | GrammarErrors | TranscriptErrorRate)
     return metric.transcriber
 

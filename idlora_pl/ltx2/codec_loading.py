@@ -15,7 +15,8 @@ from idlora_pl.ltx2.pretrained import Folder, check_config, load_component, read
 from idlora_pl.ltx2.single_file import SingleFile, load_part
 
 Networks = tuple[AutoencoderKLLTX2Video, AutoencoderKLLTX2Audio, LTX2Vocoder | LTX2VocoderWithBWE]
-_PARTS = ("vae", "audio_vae", "vocoder")
+CODEC_PARTS = ("vae", "audio_vae", "vocoder")
+"""Folders of a diffusers checkpoint that hold the codecs."""
 
 
 def load_networks(path: Folder, preset: CodecPreset | None, name: str, dtype: torch.dtype | None) -> Networks:
@@ -38,7 +39,7 @@ def load_networks(path: Folder, preset: CodecPreset | None, name: str, dtype: to
 
 
 def _from_folder(folder: Folder, preset: CodecPreset | None, name: str, dtype: torch.dtype | None) -> Networks:
-    require_components(folder, _PARTS)
+    require_components(folder, CODEC_PARTS)
     if preset is not None:
         for part, (cls, arguments) in preset.parts.items():
             check_config(Path(folder) / part, read_config(folder, part), cls, arguments, name)

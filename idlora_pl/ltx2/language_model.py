@@ -93,7 +93,7 @@ class LanguageModel(nn.Module):
         Raises:
             ValueError: If the weights cannot be read, or do not fit their config.
         """
-        path, tokens = _located(Path(folder))
+        path, tokens = find_language_model(Path(folder))
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(tokens), local_files_only=True)
             loaded: Any = Gemma3ForConditionalGeneration.from_pretrained(
@@ -151,8 +151,12 @@ class LanguageModel(nn.Module):
         return torch.stack(output.hidden_states, dim=-1), inputs.attention_mask.bool()
 
 
-def _located(folder: Path) -> tuple[Path, Path]:
-    """Find the folder of the model and that of its tokenizer."""
+def find_language_model(folder: Path) -> tuple[Path, Path]:
+    """Return the folder of the model and that of its tokenizer.
+
+    Raises:
+        ValueError: If one of them is not there.
+    """
     if (folder / "text_encoder").is_dir():
         model, tokens = folder / "text_encoder", folder / "tokenizer"
     else:

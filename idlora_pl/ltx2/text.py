@@ -14,12 +14,37 @@ from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 
 from idlora_pl.ltx2.connector_loading import load_connectors
 from idlora_pl.ltx2.connectors import connect_features, project_features, smoke_connectors
-from idlora_pl.ltx2.language_model import LanguageModel
+from idlora_pl.ltx2.language_model import LanguageModel, find_language_model
 from idlora_pl.ltx2.movable import Movable
 from idlora_pl.ltx2.presets import preset_named
 from idlora_pl.ltx2.pretrained import Folder, require_components
 from idlora_pl.ltx2.text_presets import ConnectorPreset
 from idlora_pl.method.tokens import TextContext, TextFeatures
+
+
+def refuse_missing_text(path: Folder, gemma: Folder | None, *, with_language_model: bool = True) -> None:
+    """Make sure that a checkpoint has what a text encoder is loaded from; nothing is loaded.
+
+    Args:
+        path: A diffusers checkpoint folder, or the authors' file.
+        gemma: Folder of the language model; None takes that of the checkpoint folder.
+        with_language_model: Whether one is needed.
+
+    Raises:
+        ValueError: If a part is missing.
+    """
+    in_folder = with_language_model and gemma is None
+    if with_language_model and gemma is not None:
+        find_language_model(Path(gemma))
+    if not Path(path).is_file():
+        require_components(path, ("connectors", "text_encoder") if in_folder else ("connectors",))
+        if in_folder:
+            require_components(path, ("tokenizer",), marker="tokenizer_config.json")
+    elif in_folder:
+        raise ValueError(
+            f"{path}: the authors' file holds no language model; pass gemma, the folder of Gemma 3 12B "
+            "(config.json, weights and tokenizer), in the configuration as model.gemma"
+        )
 
 
 class TextEncoder(Movable):
@@ -106,16 +131,7 @@ class TextEncoder(Movable):
         Raises:
             ValueError: If a part is missing, or is not that of the preset.
         """
-        in_folder = with_language_model and gemma is None
-        if not Path(path).is_file():
-            require_components(path, ("connectors", "text_encoder") if in_folder else ("connectors",))
-            if in_folder:
-                require_components(path, ("tokenizer",), marker="tokenizer_config.json")
-        elif in_folder:
-            raise ValueError(
-                f"{path}: the authors' file holds no language model; pass gemma, the folder of Gemma 3 12B "
-                "(config.json, weights and tokenizer), in the configuration as model.gemma"
-            )
+        refuse_missing_text(path, gemma, with_language_model=with_language_model)
         connectors = load_connectors(path, preset, dtype)
         language_model = LanguageModel.from_pretrained(gemma or path, dtype=dtype) if with_language_model else None
         return cls(language_model, connectors)

@@ -130,7 +130,7 @@ def all_texts() -> tuple[str, ...]:
         >>> len(all_texts()), all_texts()[0]
         (750, 'aa eh aa eh')
     """
-    texts = [(name,) for name in VOWELS]
+    texts: list[tuple[str, ...]] = [(name,) for name in VOWELS]
     for _ in range(WORDS_PER_CLIP - 1):
         texts = [(*text, name) for text in texts for name in VOWELS if name != text[-1]]
     return tuple(" ".join(text) for text in texts)

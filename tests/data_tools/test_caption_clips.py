@@ -299,7 +299,7 @@ def test_bad_options_are_refused(clips, tmp_path):
         ({"texts": "t", "pictures": 0}, r"pictures, timeout_s and retries must be positive; got 0"),
         ({"texts": str(tmp_path / "no.json")}, r"no.json does not exist; give a JSON file or a folder of texts"),
         ({"words": "ears"}, r"--words must be one of wer, wer_grammar, nano_phonemes or a folder; got 'ears'"),
-        ({"words": str(tmp_path)}, r"--words .* cannot be loaded .*; give the folder of a speech model"),
+        ({"words": str(tmp_path)}, r"--words .* has no config.json; give the folder of a speech model"),
         ({"model": str(tmp_path)}, r"--model .* cannot be loaded .*; give the folder of an image-text model"),
         (
             {"endpoint": "http://x/v1", "model": "m", "key_variable": "NO_SUCH_KEY"},

@@ -1,7 +1,9 @@
 """Videos become clips of 8k + 1 frames at 25 fps; what does not is listed with its reason."""
 
+import inspect
 import os
 import re
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from data_tools.clip_list import read_clips
 from data_tools.cut_clips import cut_clips, parse_size
 from data_tools.cutting import Cut, length_of
 from data_tools.face_crop import load_faces
 from data_tools.manifest import RejectedError, read_rows
-from data_tools.videos import name_videos
+from data_tools.pair_clips import pair_clips
+from data_tools.prepare import prepare_parser
+from data_tools.videos import SPEAKER_FROM, name_videos
 from idlora_pl.media import MediaInfo, read_audio, read_clip, read_metadata
 from idlora_pl.scorers.face_tracks.detection import detect
 
@@ -55,7 +60,7 @@ def test_the_number_of_clips_of_one_video_can_be_limited(videos, tmp_path):
 
 
 def test_a_folder_of_videos_becomes_clips_and_a_list(videos, tmp_path):
-    cut_clips(str(videos), str(tmp_path / "cut"), size="32", **PLAIN)
+    cut_clips(str(videos), str(tmp_path / "cut"), size="32", speaker_from="folder", **PLAIN)
     clips = clips_of(tmp_path / "cut")
     lengths = {row["source"]: row["n_frames"] for row in clips.values()}
     assert lengths == {"ann/a.mp4": 17, "ann/b c.mp4": 17, "bob/long.mp4": 49}
@@ -97,6 +102,44 @@ def test_the_speaker_is_the_folder_the_file_or_nobody(videos, tmp_path):
         output = tmp_path / speaker_from
         cut_clips(str(videos / "bob" / "long.mp4"), str(output), size="32", speaker_from=speaker_from, **PLAIN)
         assert {row["speaker"] for row in clips_of(output).values()} == {expected}
+
+
+@pytest.mark.parametrize("speaker_from", ["default", "folder", "none"])
+def test_strangers_in_one_folder_do_not_become_one_person(videos, tmp_path, speaker_from, capsys, prompt):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for name in ("ann/a.mp4", "bob/long.mp4"):
+        shutil.copy(videos / name, flat)
+    said = {} if speaker_from == "default" else {"speaker_from": speaker_from}
+    cut_clips(str(flat), str(tmp_path / "cut"), size="32", frames=17, **said, **PLAIN)
+    assert {row["speaker"] for row in clips_of(tmp_path / "cut").values()} == {""}
+    assert "3 clips name no speaker" in capsys.readouterr().out
+    listed, pairs = str(tmp_path / "cut" / "clips.jsonl"), tmp_path / "pairs.jsonl"
+    with pytest.raises(ValueError, match="no clip could be paired; .*; 3 clips name no speaker: run find_speakers"):
+        pair_clips(listed, str(pairs), prompt=prompt)
+    # within one video the video stands for the person, which is said
+    pair_clips(listed, str(pairs), rule="same_video", prompt=prompt)
+    assert {(row["speaker"], row["reference_source"]) for row in read_rows(pairs, ["key"])} == {
+        ("video long.mp4", "long.mp4")
+    }
+    assert "with same_video, each of their videos counts as one person" in capsys.readouterr().out
+
+
+def test_all_tools_have_one_default_of_who_talks():
+    assert prepare_parser().get_defaults().cut_clips.speaker_from == SPEAKER_FROM
+    assert inspect.signature(cut_clips).parameters["speaker_from"].default == SPEAKER_FROM
+    found = {row["source"]: row["folder"] for row in read_clips(SHARED / "grid")[0]} if SHARED.is_dir() else {}
+    assert all(folder == source.split("/")[0] for source, folder in found.items())
+
+
+def test_the_folder_that_is_searched_names_nobody(tmp_path, monkeypatch):
+    (tmp_path / "raw" / "ann").mkdir(parents=True)
+    for name in ("a.wav", "ann/b.wav"):
+        (tmp_path / "raw" / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path / "raw")
+    (tmp_path / "link").symlink_to(tmp_path / "raw")
+    for source in (tmp_path / "raw", Path("."), Path("../raw"), tmp_path / "link"):
+        assert {row["source"]: row["folder"] for row in read_clips(source)[0]} == {"a.wav": "", "ann/b.wav": "ann"}
 
 
 def test_names_are_plain_short_and_never_shared():
@@ -145,10 +188,10 @@ def test_sizes_are_one_number_or_two():
 
 @needs_media
 def test_grid_clips_have_73_frames_with_their_sound(tmp_path):
-    cut_clips(str(SHARED / "grid" / "s3"), str(tmp_path / "cut"), size="64", **PLAIN)
+    cut_clips(str(SHARED / "grid" / "s3"), str(tmp_path / "cut"), size="64", speaker_from="file", **PLAIN)
     (row,) = clips_of(tmp_path / "cut").values()
     clip = read_clip(tmp_path / "cut" / row["path"])
-    assert (row["n_frames"], row["speaker"]) == (73, "s3")
+    assert (row["n_frames"], row["speaker"]) == (73, Path(row["source"]).stem)
     assert (clip.frames.shape, clip.waveform.shape) == ((73, 3, 64, 64), (2, 46720))
     assert clip.waveform.abs().max() > 0.01
 
@@ -268,7 +311,7 @@ def test_an_interrupted_run_gives_the_files_of_an_uninterrupted_one(videos, tmp_
 
 def test_consent_is_that_of_the_speaker(videos, tmp_path):
     (tmp_path / "agreed.json").write_text('{"bob": "signed"}')
-    settings = {"consent": "public benchmark", "consents": str(tmp_path / "agreed.json")}
+    settings = {"speaker_from": "folder", "consent": "public benchmark", "consents": str(tmp_path / "agreed.json")}
     cut_clips(str(videos), str(tmp_path / "cut"), size="32", **settings, **PLAIN)
     found = {row["speaker"]: row["consent"] for row in clips_of(tmp_path / "cut").values()}
     assert found == {"ann": "public benchmark", "bob": "signed"}

@@ -35,6 +35,7 @@ def pairs(videos, tmp_path, prompt) -> Path:
         size="64",
         frames=17,
         clips_per_video=1,
+        speaker_from="folder",
         centre_crop=True,
         any_sound=True,
         workers=1,

@@ -26,7 +26,15 @@ KEYS = ("key", "path", "source", "speaker")
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nano")
     videos.main([str(folder / "videos"), "--speakers", "4", "--clips", "4"])
-    cut_clips(str(folder / "videos"), str(folder / "cut"), size="64", centre_crop=True, any_sound=True, workers=1)
+    cut_clips(
+        str(folder / "videos"),
+        str(folder / "cut"),
+        size="64",
+        speaker_from="folder",
+        centre_crop=True,
+        any_sound=True,
+        workers=1,
+    )
     return folder / "cut" / "clips.jsonl"
 
 

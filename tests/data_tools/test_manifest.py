@@ -25,7 +25,7 @@ def test_paths_are_relative_to_their_list(tmp_path):
     [
         (None, r"list.jsonl does not exist; give the list that the tool before this one wrote"),
         ("\n", r"list.jsonl lists nothing; see the list of rejected items beside it"),
-        ('{"key": 1}\n{"key"', r"list.jsonl, line 2 is not JSON \(.*\); write the list again"),
+        ('{"key": 1}\n{"key"', r"list.jsonl, line 2 is not JSON \(.*\); correct it"),
         ('{"key": 1}\n{"name": 1}', r"list.jsonl, line 2 lacks 'key'; write the list again"),
     ],
 )

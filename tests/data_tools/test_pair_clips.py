@@ -79,7 +79,7 @@ def test_several_references_give_several_pairs(clips, tmp_path, prompt):
 
 def test_bad_input_is_refused(clips, tmp_path, prompt):
     output, prompts = str(tmp_path / "pairs.jsonl"), tmp_path / "prompts.json"
-    with pytest.raises(ValueError, match=r"clip a0: prompt section \[SPEECH\] is missing"):
+    with pytest.raises(ValueError, match=r"--prompt: prompt section \[SPEECH\] is missing"):
         pair_clips(str(clips), output, prompt="[VISUAL]: x [SOUNDS]: y")
     with pytest.raises(ValueError, match=r"prompts.json does not exist; write a JSON object of prompts"):
         pair_clips(str(clips), output, prompts=str(prompts))
@@ -95,7 +95,14 @@ def nano(tmp_path_factory):
     """Two clips of each of two videos of four nano speakers, with their captions."""
     folder = tmp_path_factory.mktemp("nano")
     videos.main([str(folder / "videos"), "--speakers", "4", "--clips", "4", "--clips-per-video", "2"])
-    options = {"frames": 33, "centre_crop": True, "any_sound": True, "workers": 1, "consent": "signed"}
+    options = {
+        "frames": 33,
+        "centre_crop": True,
+        "any_sound": True,
+        "workers": 1,
+        "consent": "signed",
+        "speaker_from": "folder",
+    }
     cut_clips(str(folder / "videos"), str(folder / "cut"), size="64", **options)
     caption_clips(
         str(folder / "cut/clips.jsonl"), str(folder / "cap"), texts=str(folder / "videos/truth.jsonl"), workers=1
@@ -182,7 +189,14 @@ def test_bad_splits_are_refused(nano, tmp_path):
 @pytest.mark.timeout(900)
 def test_400_nano_clips_of_40_speakers_are_found_paired_and_split_without_a_leak(tmp_path):
     videos.main([str(tmp_path / "videos"), "--workers", "2"])
-    cut_clips(str(tmp_path / "videos"), str(tmp_path / "cut"), size="64", centre_crop=True, any_sound=True)
+    cut_clips(
+        str(tmp_path / "videos"),
+        str(tmp_path / "cut"),
+        size="64",
+        speaker_from="folder",
+        centre_crop=True,
+        any_sound=True,
+    )
     networks = {"voice": "nano_speaker", "face": "nano_face"}
     find_speakers(
         str(tmp_path / "cut/clips.jsonl"), str(tmp_path / "found"), labels="none", truth="speaker", **networks

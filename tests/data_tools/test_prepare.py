@@ -170,14 +170,60 @@ def test_other_settings_on_a_begun_output_are_refused_and_other_workers_are_not(
 
 def test_a_mistake_is_corrected_in_the_same_folder(raw, config, tmp_path):
     wrong = ("--caption_clips.texts", str(tmp_path / "nowhere.jsonl"))
-    with pytest.raises(SystemExit, match=r"^prepare: .*nowhere.jsonl"):
+    with pytest.raises(SystemExit, match=r"^prepare: caption_clips: .*nowhere.jsonl"):
         main(words(raw, tmp_path / "out", config, *wrong))
+    assert not (tmp_path / "out" / "cut").exists()
+    with pytest.raises(SystemExit, match=r"^prepare: no clip could be paired"):
+        main(words(raw, tmp_path / "out", config, "--pair_clips.rule", "cross_environment"))
     cut = (tmp_path / "out" / "cut" / "clips.jsonl").stat().st_mtime_ns
     with pytest.raises(SystemExit, match=r"was begun with cut_clips.size 64, now it is 96; choose a new folder"):
         main(words(raw, tmp_path / "out", config, "--cut_clips.size", "96"))
     main(words(raw, tmp_path / "out", config))
     assert (tmp_path / "out" / "shards" / "index.json").is_file()
     assert {path.stat().st_mtime_ns < cut for path in (tmp_path / "out" / "cut" / "clips").iterdir()} == {True}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("--cut_clips.size=500", "cut_clips: size must be a multiple of 32"),
+        ("--cut_clips.consents=no.json", "cut_clips: no.json does not exist"),
+        ("--clean_reference.backend=mine", "clean_reference: --backend must be one of noisereduce"),
+        ("--caption_clips.words=ears", "caption_clips: --words must be one of wer"),
+        ("--caption_clips.words=wer_grammar", "caption_clips: .*wer_grammar"),
+        ("--caption_clips.with_sound=true", "caption_clips: --with_sound needs --endpoint"),
+        ("--caption_clips.model=nowhere", "caption_clips: --model nowhere has no config.json"),
+        ("--pair_clips.prompt=hello", r"pair_clips: --prompt: prompt section \[VISUAL\] is missing"),
+        ("--pair_clips.prompts=no.json", "pair_clips: prompt file no.json does not exist"),
+        ("--pair_clips.split=1,2", "pair_clips: split must be three shares"),
+        ("--pair_clips.benchmark=x", "pair_clips: --benchmark x needs --split"),
+        ("--encode_clips.base=ltx2-19b", "encode_clips: base 'ltx2-19b' needs weights"),
+        ("--encode_clips.batch_size=0", "encode_clips: batch_size must be at least 1"),
+        ("--encode_clips.duration=1.2", "encode_clips: 30 frames at 25 fps are not 8k"),
+        ("--write_shards.shard_size=big", "write_shards: shard_size must be a size such as 500MB"),
+        ("--write_shards.samples_per_shard=0", "write_shards: samples_per_shard must be at least 1"),
+    ],
+)
+def test_what_a_later_step_lacks_is_said_before_the_first_begins(raw, config, tmp_path, wrong, message):
+    flag, _, value = wrong.partition("=")
+    weights = ("--caption_clips.weights", str(tmp_path / "nowhere"))
+    with pytest.raises(SystemExit, match=rf"^prepare: ({message})"):
+        main(words(raw, tmp_path / "out", config, flag, value, *weights))
+    assert not (tmp_path / "out" / "cut").exists()
+
+
+def test_speakers_that_cannot_be_found_are_said_before_anything_is_cut(raw, config, tmp_path):
+    nowhere = ("--find_speakers.weights", str(tmp_path / "nowhere"), "--cut_clips.speaker_from", "none")
+    with pytest.raises(SystemExit, match=r"^prepare: find_speakers: .*spk_sim_ecapa"):
+        main(words(raw, tmp_path / "out", config, *nowhere))
+    assert not (tmp_path / "out" / "cut").exists()
+
+
+def test_prompts_that_nothing_gives_are_said_before_anything_is_cut(raw, tmp_path):
+    (tmp_path / "plain.yaml").write_text(CONFIG.replace("caption_clips: {texts: TEXTS, workers: 1}\n", ""))
+    with pytest.raises(SystemExit, match=r"^prepare: nothing gives the clips their prompts; set caption_clips.texts"):
+        main(words(raw, tmp_path / "out", tmp_path / "plain.yaml"))
+    assert not (tmp_path / "out" / "cut").exists()
 
 
 def test_a_section_without_keys_is_named_before_anything_is_made(raw, tmp_path):
