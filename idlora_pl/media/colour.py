@@ -5,7 +5,7 @@ Letters: H W pixels.
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorTrc, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 from idlora_pl.media.clip import MediaError
 

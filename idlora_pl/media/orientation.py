@@ -6,8 +6,10 @@ Letters: H W pixels, C colours.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import numpy as np
+from av.buffer import Buffer
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
@@ -75,7 +77,7 @@ def orientation_of(frame: VideoFrame, name: str) -> Orientation:
         found = _named_only(frame).side_data.get("DISPLAYMATRIX")
     if found is None:
         return Orientation()
-    matrix = np.frombuffer(bytes(found), np.int32).reshape(3, 3)[:2, :2]
+    matrix = np.frombuffer(memoryview(cast(Buffer, found)), np.int32).reshape(3, 3)[:2, :2]
     return _orientation(matrix.astype(np.int64).tolist(), name)
 
 

@@ -43,7 +43,7 @@ class MediaInfo:
 
 
 def probe(path: Path) -> MediaInfo:
-    """Look at a video file without decoding it: packets are counted from the first key frame on, so the length is exact.
+    """Look at a video file without decoding it; the length is exact: packets from the first key frame on are counted.
 
     Raises:
         MediaError: when the file is missing, unreadable or has no video stream.

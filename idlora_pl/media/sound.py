@@ -19,7 +19,10 @@ from idlora_pl.media.memory import check_clock
 from idlora_pl.media.source import Source, decoded
 
 SILENCE_RMS = 1e-4
-"""Root mean square, -80 dBFS, below which a recording is silent; a constant offset is no sound."""
+"""Root mean square below which a recording is silent; a constant offset is no sound.
+
+-80 dB of full scale, far below the background noise of any recording and above 16-bit rounding.
+"""
 
 # coarser than the time base of any container, finer than a gap that one would see on lips
 _GAP_S = 0.05
@@ -57,6 +60,7 @@ class _Piece:
 
     @property
     def end(self) -> int:
+        """Index of what follows."""
         return self.at + self.samples.shape[1]
 
 
@@ -156,13 +160,14 @@ def _joined(pieces: Sequence[_Piece], wanted: int | None) -> Tensor:
     return torch.from_numpy(strip)
 
 
-def finite(waveform: Tensor, rate_hz: int, name: str) -> Tensor:
+def finite(waveform: Tensor, rate_hz: int, name: str, fix: str = "record or export it again") -> Tensor:
     """Return a waveform (channels, S) that consists of numbers.
 
     Args:
         waveform: Samples.
         rate_hz: Their rate.
         name: Of the file, for the message.
+        fix: What to do about it, for the message.
 
     Raises:
         UnusableSoundError: A sample is infinite or not a number.
@@ -173,13 +178,13 @@ def finite(waveform: Tensor, rate_hz: int, name: str) -> Tensor:
         raise UnusableSoundError(
             "not_finite",
             f"{name} has {int(broken.sum())} samples that are infinite or not a number, the first at "
-            f"{first / rate_hz:.4g} s; record or export it again",
+            f"{first / rate_hz:.4g} s; {fix}",
         )
     return waveform
 
 
 def is_silent(waveform: Tensor) -> bool:
-    """Say whether a waveform (channels, S) stays below SILENCE_RMS, whatever constant it lies on."""
+    """Say whether a waveform (..., S) stays below SILENCE_RMS, whatever constant it lies on."""
     return bool((waveform - waveform.mean(-1, keepdim=True)).square().mean().sqrt() < SILENCE_RMS)
 
 

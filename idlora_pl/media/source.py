@@ -110,13 +110,14 @@ class Source:
             raise MediaError(f"{self.name} has an audio stream of a codec that FFmpeg does not know; fetch it again")
         if len(tracks) == 1:
             return tracks[0]
-        return next((track for track in tracks if self._gives_sound(track.index)), tracks[0])
+        numbers = [list(self.container.streams.audio).index(track) for track in tracks]
+        return next((track for track, number in zip(tracks, numbers, strict=True) if self._gives(number)), tracks[0])
 
-    def _gives_sound(self, index: int) -> bool:
+    def _gives(self, number: int) -> bool:
         """Say whether a track can be decoded; looked up apart, because a container is read forwards only."""
         with opened(self.path) as other:
             try:
-                return next(decoded(other, other.container.streams[index]), None) is not None
+                return next(decoded(other, other.container.streams.audio[number]), None) is not None
             except av.FFmpegError:
                 return False
 
@@ -150,7 +151,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
         kind = "is a folder" if Path(path).is_dir() else "does not exist"
         raise MediaError(f"{shown_name(path)} {kind}; pass the path of one media file")
     try:
-        with open(path, "rb") as file, av.open(_Named(file, path), metadata_errors="replace") as container:
+        with open(path, "rb") as file, av.open(_Named(file, path), "r", metadata_errors="replace") as container:
             yield Source(path, container)
     except av.FFmpegError as error:
         raise MediaError(
@@ -178,6 +179,7 @@ def decoded(source: Source, stream: VideoStream | AudioStream) -> Iterator[Video
             wrong = error
             continue
         for frame in frames:
+            assert isinstance(frame, VideoFrame | AudioFrame)
             if not whole and isinstance(frame, VideoFrame) and frame.is_corrupt:
                 damaged = True
                 continue
