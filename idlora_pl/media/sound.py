@@ -177,8 +177,8 @@ def finite(waveform: Tensor, rate_hz: int, name: str, fix: str = "record or expo
         first = int(broken.nonzero()[0])
         raise UnusableSoundError(
             "not_finite",
-            f"{name} has {int(broken.sum())} samples that are infinite or not a number, the first at "
-            f"{first / rate_hz:.4g} s; {fix}",
+            f"{name} has samples that are infinite or not a number ({int(broken.sum())} of {len(broken)}, the first at "
+            f"{first / rate_hz:.4g} s); {fix}",
         )
     return waveform
 
