@@ -27,7 +27,10 @@ def find_videos(source: Path) -> list[Path]:
         raise ValueError(f"{source} does not exist; give a video file or a folder of videos")
     found = files_below(source, SUFFIXES)
     if not found:
-        raise ValueError(f"{source} holds no video ({' '.join(sorted(SUFFIXES))}); give another folder")
+        raise ValueError(
+            f"{source} holds no video ({' '.join(sorted(SUFFIXES))}; hidden files and folders are left out); give "
+            "another folder"
+        )
     return found
 
 

@@ -118,9 +118,7 @@ def test_input_that_cannot_be_used_is_refused(nano, tmp_path):
         nano.request(PROMPT, face=tmp_path / "text.png")
     with pytest.raises(MediaError, match=r"silent\.wav is silent \(below -80 dBFS\); give a recording of a voice"):
         nano(PROMPT, voice=tmp_path / "silent.wav")
-    with pytest.raises(
-        ValueError, match=r"voice has samples that are infinite .* \(1 of 2, the first at 0 s\)"
-    ):
+    with pytest.raises(ValueError, match=r"voice has samples that are infinite .* \(1 of 2, the first at 0 s\)"):
         Request(PROMPT, voice=torch.tensor([[torch.nan, 0.1]]))
     with pytest.raises(ValueError, match=r"waveform has 100 samples; nano needs at least 1024"):
         nano(PROMPT, voice=tmp_path / "short.wav")

@@ -15,18 +15,12 @@ from torch import Tensor
 from idlora_pl.media.colour import Screen
 from idlora_pl.media.memory import GrowingFrames, check_clock
 from idlora_pl.media.orientation import orientation_of
-from idlora_pl.media.source import Source, begins_at, decoded
+from idlora_pl.media.source import Source, decoded, frame_rate, opened
 
 Size = tuple[int, int]
 TimedFrames = Iterator[tuple[float, VideoFrame]]
 
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-
-
-def frame_rate(stream: VideoStream) -> float:
-    """Average frames per second of a stream."""
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    return float(rate) if rate else 25.0
 
 
 def aspect_of(stream: VideoStream) -> float:
@@ -43,12 +37,12 @@ def timed_frames(source: Source, start_s: float = 0.0) -> TimedFrames:
         source.container.seek(int((source.zero_s + start_s) / stream.time_base), stream=stream)
         frames = _timed(source, stream, source.zero_s)
         first = next(frames, None)
-        if first is not None and first[0] <= start_s:
-            yield first
-        else:
+        if first is None or first[0] > start_s:
             # some containers cannot seek backwards to a key frame: then count from the start
-            source.container.seek(stream.start_time or 0, stream=stream)
-            frames = _timed(source, stream)
+            with opened(source.path) as again:
+                yield from _timed(again, again.video)
+            return
+        yield first
     yield from frames
 
 
@@ -64,7 +58,8 @@ def _timed(source: Source, stream: VideoStream, zero_s: float | None = None) -> 
     time = -period
     for frame in decoded(source, stream):
         assert isinstance(frame, VideoFrame)
-        zero_s = begins_at(frame, stream) if zero_s is None else zero_s
+        if zero_s is None:
+            zero_s = source.zero_s if frame.time is None else frame.time
         time = frame.time - zero_s if frame.time is not None else time + period
         yield time, frame
 

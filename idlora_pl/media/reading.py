@@ -13,10 +13,10 @@ from torch import Tensor
 
 from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.colour import Screen
-from idlora_pl.media.decoding import Size, frame_rate, read_frames, to_rgb
+from idlora_pl.media.decoding import Size, read_frames, to_rgb
 from idlora_pl.media.heif import read_heif
 from idlora_pl.media.sound import at_rate, audible, finite, fitted, mixed_down, samples
-from idlora_pl.media.source import Source, decoded, opened, shown_name
+from idlora_pl.media.source import Source, decoded, frame_rate, opened, shown_name
 
 Path = str | PathLike[str]
 

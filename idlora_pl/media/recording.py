@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip, MediaError
-from idlora_pl.media.decoding import Size, frame_rate, read_frames
+from idlora_pl.media.decoding import Size, read_frames
 from idlora_pl.media.sound import NoSamplesError, at_rate, samples
-from idlora_pl.media.source import Source, opened, shown_name
+from idlora_pl.media.source import Source, frame_rate, opened, shown_name
 
 _FRAME_RATE_FPS = 25.0
 _SAMPLE_RATE_HZ = 16000

@@ -16,7 +16,7 @@ from torchaudio.functional import resample
 
 from idlora_pl.media.clip import MediaError
 from idlora_pl.media.memory import check_clock
-from idlora_pl.media.source import Source, decoded
+from idlora_pl.media.source import Source, decoded, opened
 
 SILENCE_RMS = 1e-4
 """Root mean square below which a recording is silent; a constant offset is no sound.
@@ -76,13 +76,12 @@ def samples(source: Source, *, start_s: float | None = None, duration_s: float |
         duration_s: how much to return; a shorter track is filled up with silence. None returns all of it.
     """
     begin_s = None if start_s is None else source.zero_s + start_s
-    if begin_s is not None and start_s:
-        _jump(source, begin_s - _PREROLL_S)
+    jumped = begin_s is not None and bool(start_s) and _jumped(source, begin_s - _PREROLL_S)
     pieces, rate = _placed(source, begin_s, duration_s)
-    if begin_s is not None and start_s and (not pieces or pieces[0].at > 0):
+    if jumped and (not pieces or pieces[0].at > 0):
         # some containers cannot seek to where sound is: then count from the start
-        _jump(source, None)
-        pieces, rate = _placed(source, begin_s, duration_s)
+        with opened(source.path) as again:
+            pieces, rate = _placed(again, begin_s, duration_s)
     if not pieces:
         raise NoSamplesError(f"{source.name} has an audio stream without samples; record or export it again")
     if duration_s is None:
@@ -91,10 +90,12 @@ def samples(source: Source, *, start_s: float | None = None, duration_s: float |
     return _joined(_alike(pieces), None if duration_s is None else round(duration_s * rate)), rate
 
 
-def _jump(source: Source, to_s: float | None) -> None:
-    """Go to a time on the file's own clock, or to its start."""
-    start = source.container.start_time or 0
-    source.container.seek(start if to_s is None else max(start, int(to_s * 1e6)))
+def _jumped(source: Source, to_s: float) -> bool:
+    """Go to a time on the file's own clock, unless it begins later."""
+    if to_s * 1e6 <= (source.container.start_time or 0):
+        return False
+    source.container.seek(int(to_s * 1e6))
+    return True
 
 
 def _placed(source: Source, begin_s: float | None, duration_s: float | None) -> tuple[list[_Piece], int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -19,6 +20,8 @@ from av.video.stream import VideoStream
 
 from idlora_pl.media.clip import MediaError
 
+_MOST_UNTIMED = 500
+"""Frames without a time that are looked at for one with."""
 S = TypeVar("S", VideoStream, AudioStream)
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
 """FFmpeg's marks of pictures that are no video: covers, thumbnails, tiles of a picture and what belongs to one."""
@@ -130,14 +133,17 @@ class Source:
         with opened(self.path) as other:
             stream = other.video
             stream.thread_type = "SLICE"
-            return begins_at(next(decoded(other, stream), None), stream)
+            # some containers hold no times below zero, so that the first frames have none
+            for index, frame in enumerate(islice(decoded(other, stream), _MOST_UNTIMED)):
+                if frame.time is not None:
+                    return frame.time - index / frame_rate(stream)
+            return float((stream.start_time or 0) * (stream.time_base or 0))
 
 
-def begins_at(first: VideoFrame | AudioFrame | None, stream: VideoStream) -> float:
-    """Return the time of the first frame of a video, in seconds on the file's own clock."""
-    if first is not None and first.time is not None:
-        return first.time
-    return float((stream.start_time or 0) * (stream.time_base or 0))
+def frame_rate(stream: VideoStream) -> float:
+    """Average frames per second of a stream."""
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    return float(rate) if rate else 25.0
 
 
 def _defaults_first(streams: Sequence[S]) -> list[S]:

@@ -16,10 +16,10 @@ from av.video.reformatter import Interpolation
 from torch import Tensor
 
 from idlora_pl.media.colour import Screen
-from idlora_pl.media.decoding import Size, aspect_of, frame_rate, timed_frames
+from idlora_pl.media.decoding import Size, aspect_of, timed_frames
 from idlora_pl.media.orientation import Box, Orientation
 from idlora_pl.media.reading import Path
-from idlora_pl.media.source import opened
+from idlora_pl.media.source import frame_rate, opened
 from idlora_pl.media.time_grid import Timed, on_grid
 
 Scenes = Callable[[Iterator[Timed]], Iterator[Timed]]

@@ -64,15 +64,24 @@ def pitch_of(waveform: np.ndarray, rate_hz: int) -> float:
 
 
 def write_tone(
-    path: Path, rate_hz: int, *, seconds: float = 1.0, channels: int = 1, codec: str = "pcm_s16le", form: str | None = None
+    path: Path,
+    rate_hz: int,
+    *,
+    seconds: float = 1.0,
+    channels: int = 1,
+    codec: str = "pcm_s16le",
+    form: str | None = None,
 ) -> None:
-    """Write a tone with PyAV."""
-    with av.open(str(path), "w", format=form) as container:
+    """Write a tone with PyAV; mp3 without the tags that do not belong into the middle of a file."""
+    options = {"id3v2_version": "0", "write_xing": "0"} if form == "mp3" else {}
+    with av.open(str(path), "w", format=form, options=options) as container:
         layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
         stream = container.add_stream(codec, rate=rate_hz, layout=layout)
         wave = tone(rate_hz, seconds, channels=channels)
         for at in range(0, wave.shape[1], 960):
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, at : at + 960]), format="fltp", layout=layout)
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(wave[:, at : at + 960]), format="fltp", layout=layout
+            )
             frame.sample_rate, frame.pts, frame.time_base = rate_hz, at, Fraction(1, rate_hz)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

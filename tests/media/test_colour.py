@@ -129,7 +129,9 @@ def test_colours_that_cannot_be_converted_are_refused_by_name(tmp_path):
     # MatrixCoefficients (0x55B1) of Matroska
     assert b"\x55\xb1\x81\x09" in content
     (tmp_path / "a.mkv").write_bytes(content.replace(b"\x55\xb1\x81\x09", b"\x55\xb1\x81\x0e"))
-    with pytest.raises(MediaError, match=r"a\.mkv has colours in ICtCp, which cannot be converted; encode it again as BT"):
+    with pytest.raises(
+        MediaError, match=r"a\.mkv has colours in ICtCp, which cannot be converted; encode it again as BT"
+    ):
         read_clip(tmp_path / "a.mkv")
 
 

@@ -1,4 +1,4 @@
-"""Every way in which a picture can be stored comes out upright, from every reader; what is no quarter turn is refused."""
+"""However a picture is stored, it comes out upright from every reader; what is no quarter turn is refused."""
 
 import struct
 from pathlib import Path
