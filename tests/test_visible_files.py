@@ -45,9 +45,7 @@ def test_a_hidden_folder_that_is_named_is_read(folder):
 
 def test_nothing_but_hidden_videos_is_no_video(folder):
     shutil.rmtree(folder / "s")
-    with pytest.raises(
-        ValueError, match=r"holds no video .*; hidden files and folders are left out\); give"
-    ):
+    with pytest.raises(ValueError, match=r"holds no video .*; hidden files and folders are left out\); give"):
         find_videos(folder)
 
 

@@ -1,12 +1,10 @@
 """Files whose right answer is known: coloured corners, one tone throughout, a flash with a click."""
 
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-import pytest
 from torch import Tensor
 
 CORNERS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (240, 240, 240)}
@@ -87,7 +85,10 @@ def write_tone(
         container.mux(stream.encode(None))
 
 
-@pytest.fixture
-def corners() -> Callable[..., np.ndarray]:
-    """`four_corners`."""
-    return four_corners
+def write_floats(path: Path, values: np.ndarray, rate_hz: int = 16000) -> None:
+    """Write float32 (1, S), numbers or not."""
+    with av.open(str(path), "w", format="wav") as container:
+        stream = container.add_stream("pcm_f32le", rate=rate_hz, layout="mono")
+        frame = av.AudioFrame.from_ndarray(values.astype(np.float32), format="flt", layout="mono")
+        frame.sample_rate, frame.time_base = rate_hz, Fraction(1, rate_hz)
+        container.mux([*stream.encode(frame), *stream.encode(None)])

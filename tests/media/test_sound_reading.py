@@ -1,6 +1,5 @@
 """Sound has its pitch, its length and its track, from every container and reader; what is no sound is refused."""
 
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -19,7 +18,7 @@ from idlora_pl.media import (
     read_voice,
     write_audio,
 )
-from tests.media.conftest import pitch_of, tone, write_tone
+from tests.media.conftest import pitch_of, tone, write_floats, write_tone
 
 PLAIN = {
     "wav": ("pcm_s16le", None), "flac": ("flac", None), "mp3": ("libmp3lame", None), "m4a": ("aac", None),
@@ -132,15 +131,6 @@ def test_a_track_that_cannot_be_decoded_is_passed_over(tmp_path):
     for reader, level in loudness(tmp_path / "b.mkv").items():
         assert level == pytest.approx(0.3 / 2**0.5, rel=0.1), reader
     assert codecs_of(tmp_path / "b.mkv").sound == "aac"
-
-
-def write_floats(path: Path, values: np.ndarray, rate_hz: int = 16000) -> None:
-    """Write float32 (1, S), numbers or not."""
-    with av.open(str(path), "w", format="wav") as container:
-        stream = container.add_stream("pcm_f32le", rate=rate_hz, layout="mono")
-        frame = av.AudioFrame.from_ndarray(values.astype(np.float32), format="flt", layout="mono")
-        frame.sample_rate, frame.time_base = rate_hz, Fraction(1, rate_hz)
-        container.mux([*stream.encode(frame), *stream.encode(None)])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
