@@ -49,7 +49,7 @@ def cut_clips(
     that was interrupted continues; equal videos and options give equal files.
 
     Args:
-        source: A video file or a folder; folders are searched through.
+        source: A video file or a folder; folders are searched through, but for hidden ones.
         output: A new folder, or that of an interrupted run.
         size: Side in pixels of the clips: 512, or height x width as in 288x512.
         frames: Frames of every clip, 8k + 1; by default 121, or the largest 8k + 1 that a shorter video has.

@@ -1,4 +1,4 @@
-"""What a decoded frame looks like on a screen: HDR and wide colours as BT.709, transparent parts on white.
+"""What a decoded frame looks like on a screen: upright, HDR and wide colours as BT.709, transparent parts on white.
 
 Letters: H W pixels.
 """
@@ -8,6 +8,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 from idlora_pl.media.clip import MediaError
+from idlora_pl.media.orientation import Orientation, orientation_of
 
 BACKGROUND = 255
 """Level of the white on which transparent pixels are shown, as pages and viewers do."""
@@ -29,6 +30,20 @@ class Screen:
     def __init__(self, name: str) -> None:
         self.name = name
         self._narrowing, self._blending = VideoReformatter(), VideoReformatter()
+        self._turned: tuple[object, Orientation] | None = None
+
+    def orientation(self, frame: VideoFrame) -> Orientation:
+        """Return how a frame is turned; it is read anew where rotation or size change.
+
+        PyAV keeps a frame whose side data was looked at until Python collects its cycles.
+
+        Raises:
+            MediaError: The picture is turned by something else than quarter turns, or sheared.
+        """
+        kind = frame.rotation, frame.width, frame.height
+        if self._turned is None or self._turned[0] != kind:
+            self._turned = kind, orientation_of(frame, self.name)
+        return self._turned[1]
 
     def seen(self, frame: VideoFrame) -> VideoFrame:
         """Return a frame without transparency and in BT.709's range of colours; others stay as they are.

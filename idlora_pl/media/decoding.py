@@ -14,7 +14,6 @@ from torch import Tensor
 
 from idlora_pl.media.colour import Screen
 from idlora_pl.media.memory import GrowingFrames, check_clock
-from idlora_pl.media.orientation import orientation_of
 from idlora_pl.media.source import Source, decoded, frame_rate, opened
 
 Size = tuple[int, int]
@@ -92,7 +91,7 @@ def to_rgb(frame: VideoFrame, screen: Screen, *, aspect: float = 1.0, size: Size
         aspect: width of a stored pixel over its height.
         size: (H, W) to cover: the frame is resized until it covers it, then cropped at the centre.
     """
-    orientation = orientation_of(frame, screen.name)
+    orientation = screen.orientation(frame)
     height, width = frame.height, round(frame.width * aspect)
     if size is not None:
         crop_h, crop_w = size[::-1] if orientation.lies else size

@@ -43,7 +43,7 @@ class MediaInfo:
 
 
 def probe(path: Path) -> MediaInfo:
-    """Look at a video file without decoding it; the length is exact: packets from the first key frame on are counted.
+    """Look at a video file without decoding it; the length is exact: packets from its first whole picture on count.
 
     Raises:
         MediaError: when the file is missing, unreadable or has no video stream.
@@ -68,15 +68,14 @@ def probe(path: Path) -> MediaInfo:
 
 
 def _shown_times(source: Source) -> list[int | None]:
-    """Return the times of all packets of the picture that can be shown: none before the first key frame."""
-    packets = [
-        (packet.pts, packet.is_keyframe)
-        for packet in source.container.demux(source.video)
-        if packet.size and not packet.is_discard
-    ]
-    first = next((index for index, (_, is_key) in enumerate(packets) if is_key), 0)
-    begin = packets[first][0] if packets else None
-    return [time for time, _ in packets[first:] if time is None or begin is None or time >= begin]
+    """Return the times of all packets of the picture that are shown: none before the first whole picture."""
+    stream = source.video
+    packets = source.container.demux(stream)
+    times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
+    if stream.time_base is None:
+        return list(times)
+    begin = (source.zero_s - 0.5 / frame_rate(stream)) / stream.time_base
+    return [time for time in times if time is None or time >= begin]
 
 
 def read_clip(

@@ -10,7 +10,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from idlora_pl.media.colour import Screen
 from idlora_pl.media.decoding import TimedFrames
-from idlora_pl.media.orientation import Orientation, orientation_of
+from idlora_pl.media.orientation import Orientation
 
 LONGEST_STILL_S = 1.0
 """A picture that stands longer than this is a gap in the video; no clip goes across it."""
@@ -59,7 +59,7 @@ def on_grid(frames: TimedFrames, screen: Screen, period_s: float, frame_rate_fps
             yield replace(last, index=index)
             index, last = index + 1, replace(last, breaks=False)
         index = math.ceil(time * frame_rate_fps) if gap else index
-        now = Timed(index, screen.seen(_bounded(frame)), damaged or gap, orientation_of(frame, screen.name))
+        now = Timed(index, screen.seen(_bounded(frame)), damaged or gap, screen.orientation(frame))
         if last is not None and (last.breaks or not _alike(last, now)):
             now = replace(now, breaks=True)
         last, at, damaged = now, time, False
