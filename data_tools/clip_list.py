@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_tools.manifest import Row, located, read_rows, relative_to
 from data_tools.videos import SUFFIXES, folder_of, name_videos
+from idlora_pl.files import files_below
 
 SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
 FILES = ("path", "sound", "voice")
@@ -32,8 +33,8 @@ def read_clips(path: Path, required: Sequence[str] = ("key", "path")) -> tuple[l
     """Read a list of clips.
 
     Args:
-        path: the list, or a folder of recordings, every one of which is then a clip without a speaker; the name of
-            the folder that it lies in is under "folder".
+        path: the list, or a folder of recordings, every one of which is then a clip without a speaker, hidden ones
+            aside; the name of the folder that it lies in is under "folder".
         required: keys that every row must have.
 
     Returns:
@@ -61,7 +62,7 @@ def read_clips(path: Path, required: Sequence[str] = ("key", "path")) -> tuple[l
 
 def _folder_rows(folder: Path) -> list[Row]:
     suffixes = SUFFIXES | SOUND_SUFFIXES
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    files = [path for path in files_below(folder, suffixes) if path.is_file()]
     if not files:
         raise ValueError(f"{folder} holds no recording ({' '.join(sorted(suffixes))}); give a list or another folder")
     sources = {path.relative_to(folder).as_posix(): path for path in files}

@@ -53,12 +53,12 @@ def cut_clips(
     """Cut videos into clips of one face that speaks: 8k + 1 frames, cropped around the face, with 16 kHz sound.
 
     Writes OUTPUT/clips/*.mp4 and beside each the sound at its own rate as wav, OUTPUT/clips.jsonl with a row for every
-    clip, and OUTPUT/rejected.jsonl with a row and a reason (unreadable, no_sound, silent, too_short, no_speech,
-    no_face, several_faces, face_lost, face_small, crashed, bad_name) for everything that was left out. A run that was
-    interrupted continues; equal videos and options give equal files.
+    clip, and OUTPUT/rejected.jsonl with a row and a reason (unreadable, no_sound, silent, not_finite, too_short,
+    no_speech, no_face, several_faces, face_lost, face_small, crashed, bad_name) for everything that was left out. A run
+    that was interrupted continues; equal videos and options give equal files.
 
     Args:
-        source: A video file or a folder; folders are searched through.
+        source: A video file or a folder; folders are searched through, but for hidden ones.
         output: A new folder, or that of an interrupted run.
         size: Side in pixels of the clips: 512, or height x width as in 288x512.
         frames: Frames of every clip, 8k + 1; by default 121, or the largest 8k + 1 that a shorter video has.

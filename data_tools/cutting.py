@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torchaudio.functional import resample
 
@@ -23,11 +22,10 @@ from idlora_pl.media import (
     write_audio,
     write_pictures,
 )
-from idlora_pl.media.sound import fitted
-from idlora_pl.media.strips import Box
+from idlora_pl.media.orientation import Box
+from idlora_pl.media.sound import UnusableSoundError, audible, fitted
 
 LONGEST_FRAMES = 121
-SILENCE = 1e-4
 FAULTS = (ValueError, ArithmeticError, MemoryError, EOFError)
 """What reading a damaged or hostile file may end with; `MediaError` is a ValueError."""
 
@@ -120,12 +118,13 @@ def cut_video(video: Video) -> list[Row]:
     except RejectedError as error:
         rows.append(_left_out(video, 0.0, error))
     except FAULTS as error:
-        rows.append(_left_out(video, rows[-1]["start_s"] if rows else 0.0, _unreadable(error)))
+        rows.append(_left_out(video, rows[-1]["start_s"] if rows else 0.0, _unusable(error)))
     return rows
 
 
-def _unreadable(error: BaseException) -> RejectedError:
-    return RejectedError("unreadable", str(error) or type(error).__name__)
+def _unusable(error: BaseException) -> RejectedError:
+    reason = error.reason if isinstance(error, UnusableSoundError) else "unreadable"
+    return RejectedError(reason, str(error) or type(error).__name__)
 
 
 def _left_out(video: Video, start_s: float, error: RejectedError) -> Row:
@@ -162,7 +161,7 @@ def _clip_of(video: Video, strip: Strip, key: str) -> Row:
         heard = _heard(sound, rate_hz, cut)
         seen, box = _seen(strip, cut)
     except FAULTS as error:
-        raise _unreadable(error) from error
+        raise _unusable(error) from error
     waveform = fitted(resample(sound, rate_hz, cut.sample_rate_hz), round(duration_s * cut.sample_rate_hz))
     target, kept = (video.output / "clips" / f"{key}{suffix}" for suffix in (".mp4", ".wav"))
     try:
@@ -186,8 +185,7 @@ def _clip_of(video: Video, strip: Strip, key: str) -> Row:
 
 def _heard(sound: Tensor, rate_hz: int, cut: Cut) -> Row:
     """Look whether somebody speaks; return what the row says about it."""
-    if not torch.isfinite(sound).all() or float(sound.abs().max()) < SILENCE:
-        raise RejectedError("silent", f"loudest sample below {SILENCE}")
+    audible(sound, "the sound")
     if cut.vad is None:
         return {}
     speech_s, duration_s = load_vad(cut.vad).speech_s(sound, rate_hz), sound.shape[1] / rate_hz

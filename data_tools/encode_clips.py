@@ -50,9 +50,9 @@ def encode_clips(
     """Encode pairs to latents and text features, on one or many CPUs, GPUs and nodes.
 
     Writes OUTPUT/<key>.latents.safetensors and OUTPUT/<key>.meta.json for every pair, settings.json, samples.jsonl, and
-    rejected.jsonl with a reason (too_short, unreadable, reference_too_short, not_finite, unsafe_key, duplicate_key,
-    bad_row) for what was left out. A run that was interrupted continues where it stopped, with the same bytes. A pair
-    whose clip, voice, prompt or weights changed is encoded again; other settings are refused.
+    rejected.jsonl with a reason (too_short, unreadable, reference_too_short, silent, not_finite, unsafe_key,
+    duplicate_key, bad_row) for what was left out. A run that was interrupted continues where it stopped, with the same
+    bytes. A pair whose clip, voice, prompt or weights changed is encoded again; other settings are refused.
 
     Args:
         pairs: The list of pair_clips.

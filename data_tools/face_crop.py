@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from data_tools.manifest import RejectedError
-from idlora_pl.media.strips import Box, Strip
+from idlora_pl.media.orientation import Box
+from idlora_pl.media.strips import Strip
 from idlora_pl.scorers.face_tracks.boxes import areas
 from idlora_pl.scorers.face_tracks.detection import Faces, detect
 from idlora_pl.scorers.face_tracks.networks import PLACES, Mtcnn, load_mtcnn

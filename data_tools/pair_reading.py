@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from data_tools.manifest import RejectedError, Row, located
 from idlora_pl.data.share import OwnShare
 from idlora_pl.media import read_audio, read_clip
+from idlora_pl.media.sound import UnusableSoundError, audible
 
 SAMPLE_RATE_HZ = 16000
 FAULTS = (ValueError, OSError, ArithmeticError, MemoryError, EOFError)
@@ -59,7 +60,7 @@ def _target(path: Path, lengths: Lengths) -> tuple[Tensor, Tensor]:
             sample_rate_hz=SAMPLE_RATE_HZ,
         )
     except FAULTS as error:
-        raise RejectedError("unreadable", str(error) or type(error).__name__) from error
+        raise _rejected(error) from error
     return clip.frames, clip.waveform
 
 
@@ -71,12 +72,21 @@ def _voice(path: Path, lengths: Lengths) -> tuple[Tensor, int]:
     try:
         voice, rate_hz = read_audio(path)
     except FAULTS as error:
-        raise RejectedError("unreadable", str(error) or type(error).__name__) from error
+        raise _rejected(error) from error
     wanted, got = round(lengths.reference_s * rate_hz), voice.shape[1]
     if got < wanted - lengths.token_s * rate_hz:
         detail = f"{path.name} lasts {got / rate_hz:.2f} s of {lengths.reference_s:.2f} s"
         raise RejectedError("reference_too_short", detail)
+    try:
+        audible(voice[:, :wanted], path.name)
+    except UnusableSoundError as error:
+        raise _rejected(error) from error
     return nn.functional.pad(voice[:, :wanted], (0, max(0, wanted - got))), rate_hz
+
+
+def _rejected(error: Exception) -> RejectedError:
+    reason = error.reason if isinstance(error, UnusableSoundError) else "unreadable"
+    return RejectedError(reason, str(error) or type(error).__name__)
 
 
 class ReadGroups(OwnShare):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from idlora_pl.files import files_below
+
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 
 SpeakerFrom = Literal["folder", "file", "none"]
@@ -16,7 +18,7 @@ SPEAKER_FROM: SpeakerFrom = "none"
 
 
 def find_videos(source: Path) -> list[Path]:
-    """Return `source` itself, or all videos below it, sorted.
+    """Return `source` itself, or all videos below it, sorted; hidden files and folders are left out.
 
     Raises:
         ValueError: when there are none.
@@ -25,9 +27,12 @@ def find_videos(source: Path) -> list[Path]:
         return [source]
     if not source.exists():
         raise ValueError(f"{source} does not exist; give a video file or a folder of videos")
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+    found = files_below(source, SUFFIXES)
     if not found:
-        raise ValueError(f"{source} holds no video ({' '.join(sorted(SUFFIXES))}); give another folder")
+        raise ValueError(
+            f"{source} holds no video ({' '.join(sorted(SUFFIXES))}; hidden files and folders are left out); give "
+            "another folder"
+        )
     return found
 
 

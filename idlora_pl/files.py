@@ -7,7 +7,7 @@ line separator inside a text (U+2028, U+0085, a vertical tab) is a character lik
 import codecs
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -192,3 +192,35 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+_NOT_THE_USERS = frozenset({"@eadir", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"})
+"""Folders that file servers, archives and Windows put between the files of a user, in lower case."""
+
+
+def is_hidden(name: str) -> bool:
+    """Say whether a file or folder of this name is not meant to be seen: `.git`, `._a.mp4`, `@eaDir`, `__MACOSX`.
+
+    Example:
+        >>> is_hidden(".trash"), is_hidden("@eaDir"), is_hidden("a.mp4")
+        (True, True, False)
+    """
+    return name.startswith(".") or name.lower() in _NOT_THE_USERS
+
+
+def files_below(folder: Path, endings: Collection[str] = (), *, deep: bool = True) -> list[Path]:
+    """Return the files of a folder that are meant to be seen, sorted; hidden ones and those in hidden folders are none.
+
+    Links to files are followed, links to folders are not.
+
+    Args:
+        folder: May itself be hidden.
+        endings: Such as ".mp4", in lower case; none takes all files.
+        deep: Whether to look into the folders below.
+    """
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if deep and not is_hidden(name)]
+        paths = (Path(parent, name) for name in names if not is_hidden(name))
+        found += [path for path in paths if not endings or path.suffix.lower() in endings]
+    return sorted(found)

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from idlora_pl.media import read_audio, read_image
+from idlora_pl.media import read_image, read_voice
+from idlora_pl.media.sound import finite
 from idlora_pl.prompt import split_prompt
 
 
@@ -28,7 +29,7 @@ class Request:
         seed: Seed of the noise.
 
     Raises:
-        ValueError: If the prompt lacks a section, or a face or a voice has another shape.
+        ValueError: If the prompt lacks a section, a face or a voice has another shape, or a sample is not finite.
     """
 
     prompt: str
@@ -45,6 +46,8 @@ class Request:
             raise ValueError(f"face must be uint8 (3, H, W); got {face.dtype} {tuple(face.shape)}; use read_image")
         if voice is not None and (voice.ndim != 2 or voice.shape[1] == 0):
             raise ValueError(f"voice must be (channels, S) with S > 0; got {tuple(voice.shape)}; use read_audio")
+        if voice is not None:
+            finite(voice, self.voice_rate_hz, "voice")
 
 
 def read_request(
@@ -60,7 +63,7 @@ def read_request(
     Args:
         prompt: `[VISUAL]: ... [SPEECH]: ... [SOUNDS]: ...`
         face: Image of the first frame, resized to cover `size` and cropped.
-        voice: Sound file, or any clip with sound.
+        voice: Sound file, or any clip with sound that is not silent.
         size: (H, W) of the clip to generate.
         seed: Seed of the noise.
 
@@ -68,7 +71,7 @@ def read_request(
         ValueError: If the prompt lacks a section or a file is not what it should be; the message names it.
     """
     image = None if face is None else read_image(Path(face), size=size)
-    sound, rate_hz = (None, 16000) if voice is None else read_audio(Path(voice))
+    sound, rate_hz = (None, 16000) if voice is None else read_voice(Path(voice))
     return Request(prompt, image, sound, rate_hz, seed)
 
 

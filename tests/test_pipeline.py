@@ -111,10 +111,15 @@ def test_a_file_of_another_size_is_cropped_to_fit(nano, tmp_path):
 
 
 def test_input_that_cannot_be_used_is_refused(nano, tmp_path):
-    write_audio(torch.zeros(1, 100), tmp_path / "short.wav", 16000)
+    write_audio(0.1 * torch.randn(1, 100), tmp_path / "short.wav", 16000)
+    write_audio(torch.zeros(1, 16000), tmp_path / "silent.wav", 16000)
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(MediaError, match=r"text\.png"):
         nano.request(PROMPT, face=tmp_path / "text.png")
+    with pytest.raises(MediaError, match=r"silent\.wav is silent \(below -80 dBFS\); give a recording of a voice"):
+        nano(PROMPT, voice=tmp_path / "silent.wav")
+    with pytest.raises(ValueError, match=r"voice has samples that are infinite .* \(1 of 2, the first at 0 s\)"):
+        Request(PROMPT, voice=torch.tensor([[torch.nan, 0.1]]))
     with pytest.raises(ValueError, match=r"waveform has 100 samples; nano needs at least 1024"):
         nano(PROMPT, voice=tmp_path / "short.wav")
     with pytest.raises(ValueError, match=r"prompt section \[SOUNDS\] is missing"):

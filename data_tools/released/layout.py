@@ -8,11 +8,12 @@
 | conditions/A/x.pt | the text; in old caches conditions/condition_x.pt belongs to latents/latent_x.pt |
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
+
+from idlora_pl.files import files_below, is_hidden
 
 Kind = Literal["latents", "audio_latents", "reference", "conditions"]
 ReferenceFolder = Literal["reference_audio_latents", "audio_latents_clean"]
@@ -133,7 +134,7 @@ def list_folder(folder: Path, reference_folder: ReferenceFolder | None) -> Listi
         ValueError: when nothing of the layout is there, or references are there under both names.
     """
     found = Listing(find_root(folder))
-    for entry in sorted(found.root.iterdir()):
+    for entry in sorted(path for path in found.root.iterdir() if not is_hidden(path.name)):
         if entry.is_dir() and entry.name in FOLDERS:
             if FOLDERS[entry.name] == "reference" and reference_folder not in (None, entry.name):
                 found.ignored.append(entry.name)
@@ -163,8 +164,7 @@ def refuse_two_references(folders: set[str], source: Path) -> None:
 
 def _list_kind(folder: Path, found: Listing) -> None:
     """Add the .pt files of one of the folders, in the order of their names."""
-    paths = [Path(parent) / name for parent, _, names in os.walk(folder) for name in names]
-    for path in sorted(paths):
+    for path in files_below(folder):
         place = placed(found.shown(path))
         if place is None:
             found.ignored.append(found.shown(path))

@@ -11,10 +11,9 @@ from data_tools.manifest import RejectedError, Row
 from data_tools.voices.denoisers import load_denoiser
 from data_tools.voices.noise import level_dbfs, snr_db
 from idlora_pl.media import MediaError, read_recording, write_audio
-from idlora_pl.media.sound import mixed_down
+from idlora_pl.media.sound import is_silent, mixed_down
 
 LEAST_S = 0.5
-SILENCE_DBFS = -80.0
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ def check_sound(waveform: Tensor, rate_hz: int) -> np.ndarray:
     if (duration_s := waveform.shape[1] / rate_hz) < LEAST_S:
         raise RejectedError("too_short", f"{duration_s:.2f} s, {LEAST_S:g} s are needed")
     sound = mixed_down(waveform.float()).numpy()
-    if (level := level_dbfs(sound)) < SILENCE_DBFS:
-        raise RejectedError("silent", f"{level:.1f} dBFS, below {SILENCE_DBFS:g}")
+    if is_silent(torch.from_numpy(sound)):
+        raise RejectedError("silent", f"{level_dbfs(sound):.1f} dBFS, or nothing but a constant")
     return sound
 
 

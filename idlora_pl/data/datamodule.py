@@ -12,7 +12,7 @@ from idlora_pl.data.faults import OnFault
 from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.loader import PairLoader
 from idlora_pl.data.order import EpochOrder
-from idlora_pl.data.prompts import prompt_loader, read_prompts
+from idlora_pl.data.prompts import prompt_loader, read_prompts, refuse_unusable
 from idlora_pl.data.resume import continue_from, state_of
 from idlora_pl.data.samples import ShardError
 from idlora_pl.data.stream import ShardSet, open_shards
@@ -102,9 +102,10 @@ class PairedClips(LightningDataModule):
             self._voices(self.shards)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the shard sets or the prompt file, so that a missing one is noticed before anything runs."""
+        """Open the shard sets or what the prompt file names, so that what is wrong is noticed before anything runs."""
         if stage in ("predict", "test"):
             self._entries = read_prompts(self._needed("prompts", self.prompts), seed=self.prompt_seed)
+            refuse_unusable(self._entries)
             return
         if stage != "validate":
             self._shard_set(self._needed("shards", self.shards))

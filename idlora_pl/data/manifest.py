@@ -13,7 +13,7 @@ from typing import Any
 
 from idlora_pl.data.entry import CAPTION, FORMAT, PromptError, checked_id
 from idlora_pl.data.prompts import read_prompts
-from idlora_pl.files import read_json
+from idlora_pl.files import files_below, read_json
 from idlora_pl.media import read_clip, write_image
 
 CAPTIONS = "captions.json"
@@ -107,7 +107,7 @@ def _item(about: Mapping[str, Any], folder: Path, beside: Path) -> dict[str, Any
 def _media(folder: Path) -> dict[str, Path]:
     """Return the media files of a folder by stem, a clip before a sound of the same name."""
     endings = [*SOUND_ENDINGS, *CLIP_ENDINGS]
-    files = [path for path in folder.iterdir() if path.suffix.lower() in endings]
+    files = files_below(folder, endings, deep=False)
     return {path.stem: path for path in sorted(files, key=lambda path: (endings.index(path.suffix.lower()), path.name))}
 
 

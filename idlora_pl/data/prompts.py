@@ -5,7 +5,7 @@ Both become lists of entries, which are dicts with the keys of `KNOWN`. The sche
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 from idlora_pl.data.entry import CAPTION, FORMAT, KNOWN, PATHS, PromptError, entry_of, key_of
 from idlora_pl.data.share import shared_loader
 from idlora_pl.files import read_json
+from idlora_pl.media import read_image, read_voice
 
-__all__ = ["CAPTION", "FORMAT", "KNOWN", "PATHS", "PromptError", "prompt_loader", "read_prompts"]
+__all__ = ["CAPTION", "FORMAT", "KNOWN", "PATHS", "PromptError", "prompt_loader", "read_prompts", "refuse_unusable"]
 
 _LISTS = ("samples", "variations", "items")
 _MANIFEST_KEYS = ("format", "name", "items")
@@ -64,6 +65,17 @@ def manifest_name(path: str | Path) -> str:
     found = _content(Path(path))
     name = found.get("name") if isinstance(found, dict) else None
     return str(name) if name else Path(path).stem
+
+
+def refuse_unusable(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Read every face and every voice once, so that one that cannot be used is named before anything is sampled.
+
+    Raises:
+        MediaError: A face is no picture, or a voice is silent or holds something else than numbers.
+    """
+    for name, read in (("first_frame_path", read_image), ("reference_path", read_voice)):
+        for path in dict.fromkeys(entry[name] for entry in entries if entry[name] is not None):
+            read(path)
 
 
 def _items(path: Path) -> tuple[list[object], bool]:

@@ -2,7 +2,16 @@
 
 from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.looking import Codecs, codecs_of, middle_frame
-from idlora_pl.media.reading import MediaInfo, probe, read_audio, read_clip, read_image, read_metadata, read_part_sound
+from idlora_pl.media.reading import (
+    MediaInfo,
+    probe,
+    read_audio,
+    read_clip,
+    read_image,
+    read_metadata,
+    read_part_sound,
+    read_voice,
+)
 from idlora_pl.media.recording import read_recording
 from idlora_pl.media.small import write_audio, write_image
 from idlora_pl.media.strips import Strip, read_strips
@@ -26,6 +35,7 @@ __all__ = [
     "read_part_sound",
     "read_recording",
     "read_strips",
+    "read_voice",
     "write_audio",
     "write_clip",
     "write_image",

@@ -1,25 +1,20 @@
-"""Decoded frames of one file, on a time axis whose 0 s is the first video frame.
+"""Decoded frames of one file, on a time axis whose 0 s is the first frame that can be decoded and shown.
 
 Letters: F frames, H W pixels.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
-from os import PathLike
-from pathlib import Path
 
-import av
-import numpy as np
 import torch
-from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from idlora_pl.media.clip import MediaError
+from idlora_pl.media.colour import Screen
 from idlora_pl.media.memory import GrowingFrames, check_clock
+from idlora_pl.media.source import Source, decoded, frame_rate, opened
 
 Size = tuple[int, int]
 TimedFrames = Iterator[tuple[float, VideoFrame]]
@@ -27,69 +22,44 @@ TimedFrames = Iterator[tuple[float, VideoFrame]]
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
-@contextmanager
-def opened(path: str | PathLike[str]) -> Iterator[InputContainer]:
-    """Open a media file; whatever FFmpeg finds wrong with it becomes a `MediaError`."""
-    if not Path(path).is_file():
-        kind = "is a folder" if Path(path).is_dir() else "does not exist"
-        raise MediaError(f"{path} {kind}; pass the path of one media file")
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            yield container
-    except av.FFmpegError as error:
-        raise MediaError(
-            f"{path} cannot be decoded ({error.strerror}); pass a file that FFmpeg reads, or fetch it again"
-        ) from error
+def aspect_of(stream: VideoStream) -> float:
+    """Width of a stored pixel over its height; 1 where the file says nothing, or nothing that can be."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if 0.1 < aspect < 10 else 1.0
 
 
-def video_stream(container: InputContainer) -> VideoStream:
-    """Return the first video stream, set to decode on all cores."""
-    if not container.streams.video:
-        raise MediaError(f"{container.name} has no video stream; pass a video file")
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        raise MediaError(f"{container.name} has a video stream of a codec that FFmpeg does not know; fetch it again")
-    stream.thread_type = "AUTO"
-    return stream
-
-
-def origin_s(container: InputContainer) -> float:
-    """Time of the first video frame on the file's own clock, in seconds."""
-    stream = video_stream(container)
-    if stream.start_time is None or stream.time_base is None:
-        return 0.0
-    return float(stream.start_time * stream.time_base)
-
-
-def frame_rate(stream: VideoStream) -> float:
-    """Average frames per second of a stream."""
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    return float(rate) if rate else 25.0
-
-
-def timed_frames(container: InputContainer, start_s: float = 0.0) -> TimedFrames:
+def timed_frames(source: Source, start_s: float = 0.0) -> TimedFrames:
     """Yield (seconds since the first frame, frame) from at latest `start_s` on, in display order."""
-    stream = video_stream(container)
-    origin = origin_s(container)
-    frames = _timed(container, stream, origin)
+    stream = source.video
+    frames = _timed(source, stream)
     if start_s > 0 and stream.time_base is not None:
-        container.seek(int((origin + start_s) / stream.time_base), stream=stream)
+        source.container.seek(int((source.zero_s + start_s) / stream.time_base), stream=stream)
+        frames = _timed(source, stream, source.zero_s)
         first = next(frames, None)
-        if first is not None and first[0] <= start_s:
-            yield first
-        else:
+        if first is None or first[0] > start_s:
             # some containers cannot seek backwards to a key frame: then count from the start
-            container.seek(0)
-            frames = _timed(container, stream, origin)
+            with opened(source.path) as again:
+                yield from _timed(again, again.video)
+            return
+        yield first
     yield from frames
 
 
-def _timed(container: InputContainer, stream: VideoStream, origin: float) -> TimedFrames:
-    """Yield frames with their times; a frame without one follows its predecessor by one period."""
+def _timed(source: Source, stream: VideoStream, zero_s: float | None = None) -> TimedFrames:
+    """Yield frames with their times; a frame without one follows its predecessor by one period.
+
+    Args:
+        source: the opened file.
+        stream: its video.
+        zero_s: what is subtracted from the times; None takes the time of the first frame.
+    """
     period = 1.0 / frame_rate(stream)
     time = -period
-    for frame in container.decode(stream):
-        time = frame.time - origin if frame.time is not None else time + period
+    for frame in decoded(source, stream):
+        assert isinstance(frame, VideoFrame)
+        if zero_s is None:
+            zero_s = source.zero_s if frame.time is None else frame.time
+        time = frame.time - zero_s if frame.time is not None else time + period
         yield time, frame
 
 
@@ -112,55 +82,55 @@ def nearest_frames(frames: TimedFrames, period_s: float, start_s: float, frame_r
         yield start_s + k / frame_rate_fps, earlier[1]
 
 
-def to_rgb(frame: VideoFrame, aspect: float = 1.0, size: Size | None = None) -> Tensor:
-    """Return a frame as uint8 (3, H, W), upright, with square pixels.
+def to_rgb(frame: VideoFrame, screen: Screen, *, aspect: float = 1.0, size: Size | None = None) -> Tensor:
+    """Return a frame as uint8 (3, H, W), upright, as it is seen, with square pixels.
 
     Args:
         frame: as decoded.
+        screen: of its file.
         aspect: width of a stored pixel over its height.
         size: (H, W) to cover: the frame is resized until it covers it, then cropped at the centre.
     """
-    turned = round(frame.rotation / 90) % 2 == 1
+    orientation = screen.orientation(frame)
     height, width = frame.height, round(frame.width * aspect)
     if size is not None:
-        crop_h, crop_w = size[::-1] if turned else size
+        crop_h, crop_w = size[::-1] if orientation.lies else size
         scale = max(crop_h / height, crop_w / width)
         height, width = max(crop_h, round(height * scale)), max(crop_w, round(width * scale))
-    pixels = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING).to_ndarray()
+    seen = screen.seen(frame)
+    pixels = seen.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING).to_ndarray()
     if size is not None:
         top, left = (height - crop_h) // 2, (width - crop_w) // 2
         pixels = pixels[top : top + crop_h, left : left + crop_w]
-    upright = np.rot90(pixels, round(frame.rotation / 90))
-    return torch.from_numpy(upright.transpose(2, 0, 1).copy())
+    return torch.from_numpy(orientation.upright(pixels).transpose(2, 0, 1).copy())
 
 
 def read_frames(
-    container: InputContainer, start_s: float, rate_fps: float | None, n_frames: int | None, size: Size | None
+    source: Source, start_s: float, rate_fps: float | None, n_frames: int | None, size: Size | None
 ) -> tuple[Tensor, float]:
     """Return uint8 (F, 3, H, W) and the frames per second.
 
     Args:
-        container: the opened file.
+        source: the opened file.
         start_s: where to begin, in seconds after the first frame.
         rate_fps: frame rate to convert to, by taking the frame nearest in time; None keeps the frames and the
             average rate of the file.
         n_frames: how many frames to read; None reads to the end.
         size: (H, W) to cover, as in `to_rgb`; None keeps the size.
     """
-    stream = video_stream(container)
-    native_fps = frame_rate(stream)
-    aspect = float(stream.sample_aspect_ratio or 1)
-    timed: TimedFrames = timed_frames(container, start_s)
+    stream = source.video
+    native_fps, screen = frame_rate(stream), Screen(source.name)
+    timed: TimedFrames = timed_frames(source, start_s)
     if rate_fps is None:
         timed = ((time, frame) for time, frame in timed if time >= start_s - 0.5 / native_fps)
     else:
         timed = nearest_frames(timed, 1.0 / native_fps, start_s, rate_fps)
-    kept, last, previous, n_decoded = GrowingFrames(), torch.empty(0), None, 0
+    kept, last, previous, n_decoded = GrowingFrames(source.name), torch.empty(0), None, 0
     for time, frame in islice(timed, n_frames):
         if frame is not previous:
-            last, n_decoded = to_rgb(frame, aspect, size), n_decoded + 1
+            last, n_decoded = to_rgb(frame, screen, aspect=aspect_of(stream), size=size), n_decoded + 1
         if rate_fps is not None and n_frames is None:
-            check_clock(container.name, "picture", n_decoded / native_fps, time - start_s)
+            check_clock(source.name, "picture", n_decoded / native_fps, time - start_s)
         kept.add(last)
         previous = frame
     return kept.whole(), rate_fps or native_fps

@@ -9,10 +9,9 @@ from os import PathLike
 from torch import Tensor
 
 from idlora_pl.media.clip import MediaError
-from idlora_pl.media.decoding import opened, timed_frames, to_rgb, video_stream
-
-_COVER = 0x400
-"""FFmpeg's mark of a picture that belongs to a song."""
+from idlora_pl.media.colour import Screen
+from idlora_pl.media.decoding import aspect_of, timed_frames, to_rgb
+from idlora_pl.media.source import opened
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,14 @@ def codecs_of(path: str | PathLike[str]) -> Codecs:
     Raises:
         MediaError: when the file is missing, unreadable, or holds neither picture nor sound.
     """
-    with opened(path) as container:
-        moving = [stream for stream in container.streams.video if not stream.disposition.value & _COVER]
-        sounding = list(container.streams.audio)
-        if not moving and not sounding:
-            raise MediaError(f"{path} has neither picture nor sound; pass a clip")
+    with opened(path) as source:
+        if not source.has_video and not source.has_sound:
+            raise MediaError(f"{source.name} has neither picture nor sound; pass a clip")
         picture, pixels = "", ""
-        if moving:
-            picture, pixels = moving[0].codec_context.name, moving[0].codec_context.pix_fmt or ""
-        sound = sounding[0].codec_context.name if sounding else ""
-        return Codecs(container.format.name, picture, pixels, sound)
+        if source.has_video:
+            picture, pixels = source.video.codec_context.name, source.video.codec_context.pix_fmt or ""
+        sound = source.sound.codec_context.name if source.has_sound else ""
+        return Codecs(source.container.format.name, picture, pixels, sound)
 
 
 def middle_frame(path: str | PathLike[str]) -> Tensor:
@@ -56,16 +53,15 @@ def middle_frame(path: str | PathLike[str]) -> Tensor:
     Raises:
         MediaError: when the file is missing, unreadable, or has no frames.
     """
-    with opened(path) as container:
-        stream = video_stream(container)
-        length = (stream.duration or 0) * (stream.time_base or 0) or (container.duration or 0) / 1e6
-        aspect = float(stream.sample_aspect_ratio or 1)
+    with opened(path) as source:
+        stream = source.video
+        length = (stream.duration or 0) * (stream.time_base or 0) or (source.container.duration or 0) / 1e6
         # the length in the header may lie, so the last frame before the middle counts
         middle_s, latest = float(length) / 2, None
-        for time, frame in timed_frames(container, middle_s):
+        for time, frame in timed_frames(source, middle_s):
             if latest is not None and time > middle_s:
                 break
             latest = frame
         if latest is None:
-            raise MediaError(f"{path} has a video stream without frames; pass another file")
-        return to_rgb(latest, aspect)
+            raise MediaError(f"{source.name} has a video stream without frames; pass another file")
+        return to_rgb(latest, Screen(source.name), aspect=aspect_of(stream))

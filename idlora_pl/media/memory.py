@@ -27,10 +27,14 @@ def check_clock(name: str, what: str, decoded_s: float, clock_s: float) -> None:
 
 
 class GrowingFrames:
-    """Frames in one block of memory that grows in place; a list that is stacked in the end takes twice as much."""
+    """Frames in one block of memory that grows in place; a list that is stacked in the end takes twice as much.
 
-    def __init__(self) -> None:
-        self.block, self.n_frames = np.empty((0, 3, 0, 0), np.uint8), 0
+    Args:
+        name: of the file, for the message.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.block, self.n_frames = name, np.empty((0, 3, 0, 0), np.uint8), 0
 
     def add(self, frame: Tensor) -> None:
         """Append uint8 (3, H, W).
@@ -42,7 +46,9 @@ class GrowingFrames:
             self.block = np.empty((16, *frame.shape), np.uint8)
         if self.block.shape[1:] != frame.shape:
             before, now = (f"{shape[-1]} x {shape[-2]}" for shape in (self.block.shape, frame.shape))
-            raise MediaError(f"the picture changes from {before} to {now} pixels; encode the file again in one size")
+            raise MediaError(
+                f"{self.name}: the picture changes from {before} to {now} pixels; encode the file again in one size"
+            )
         if self.n_frames == len(self.block):
             # nothing else looks at the block until it is whole
             self.block.resize((self.n_frames + max(16, self.n_frames // 8), *frame.shape), refcheck=False)

@@ -8,20 +8,15 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 
-from av.audio.stream import AudioStream
+from av.video.frame import VideoFrame
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip, MediaError
-from idlora_pl.media.decoding import (
-    Size,
-    frame_rate,
-    opened,
-    read_frames,
-    timed_frames,
-    to_rgb,
-    video_stream,
-)
-from idlora_pl.media.sound import at_rate, fitted, mixed_down, samples
+from idlora_pl.media.colour import Screen
+from idlora_pl.media.decoding import Size, read_frames, to_rgb
+from idlora_pl.media.heif import read_heif
+from idlora_pl.media.sound import at_rate, audible, finite, fitted, mixed_down, samples
+from idlora_pl.media.source import Source, decoded, frame_rate, opened, shown_name
 
 Path = str | PathLike[str]
 
@@ -48,20 +43,20 @@ class MediaInfo:
 
 
 def probe(path: Path) -> MediaInfo:
-    """Look at a video file without decoding it: packets are counted, so the length is exact.
+    """Look at a video file without decoding it; the length is exact: packets from its first whole picture on count.
 
     Raises:
         MediaError: when the file is missing, unreadable or has no video stream.
     """
-    with opened(path) as container:
-        stream = video_stream(container)
-        times = [packet.pts for packet in container.demux(stream) if packet.size]
+    with opened(path) as source:
+        stream = source.video
+        times = _shown_times(source)
         rate = frame_rate(stream)
         known = [time for time in times if time is not None]
         duration_s = len(times) / rate
         if len(known) == len(times) > 0 and stream.time_base is not None:
             duration_s = float((max(known) - min(known)) * stream.time_base) + 1.0 / rate
-        sound = container.streams.audio[0].codec_context if container.streams.audio else None
+        sound = source.sound.codec_context if source.has_sound else None
         return MediaInfo(
             n_frames=len(times),
             frame_rate_fps=rate,
@@ -70,6 +65,17 @@ def probe(path: Path) -> MediaInfo:
             sample_rate_hz=sound.sample_rate if sound else 0,
             channels=sound.channels if sound else 0,
         )
+
+
+def _shown_times(source: Source) -> list[int | None]:
+    """Return the times of all packets of the picture that are shown: none before the first whole picture."""
+    stream = source.video
+    packets = source.container.demux(stream)
+    times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
+    if stream.time_base is None:
+        return list(times)
+    begin = (source.zero_s - 0.5 / frame_rate(stream)) / stream.time_base
+    return [time for time in times if time is None or time >= begin]
 
 
 def read_clip(
@@ -98,25 +104,26 @@ def read_clip(
     Raises:
         MediaError: when the file is missing, unreadable, too short, or lacks picture or sound.
     """
-    with opened(path) as container:
-        frames, rate = read_frames(container, start_s, frame_rate_fps, n_frames, size)
+    with opened(path) as source:
+        name = source.name
+        frames, rate = read_frames(source, start_s, frame_rate_fps, n_frames, size)
     if n_frames is not None and len(frames) < n_frames:
         raise MediaError(
-            f"{path} has {len(frames)} frames at {rate:g} fps from {start_s:g} s on, {n_frames} were asked "
+            f"{name} has {len(frames)} frames at {rate:g} fps from {start_s:g} s on, {n_frames} were asked "
             f"for; ask for {len(frames)} or pass a longer video"
         )
     if len(frames) == 0:
-        raise MediaError(f"{path} has a video stream without frames from {start_s:g} s on; pass another file")
+        raise MediaError(f"{name} has a video stream without frames from {start_s:g} s on; pass another file")
     duration_s = len(frames) / rate
     # a second look, because a container is read forwards only
-    with opened(path) as container:
-        waveform, native_hz = samples(container, start_s=start_s, duration_s=duration_s)
-    waveform, hz = at_rate(waveform, native_hz, sample_rate_hz)
+    with opened(path) as source:
+        waveform, native_hz = samples(source, start_s=start_s, duration_s=duration_s)
+    waveform, hz = at_rate(finite(waveform, native_hz, name), native_hz, sample_rate_hz)
     return Clip(frames, fitted(waveform, round(duration_s * hz)), rate, hz)
 
 
 def read_part_sound(path: Path, start_s: float, duration_s: float) -> tuple[Tensor, int]:
-    """Read the sound of a part of a video; of several tracks the one that FFmpeg holds for the main one.
+    """Read the sound of a part of a video.
 
     Args:
         path: a video with sound.
@@ -128,17 +135,15 @@ def read_part_sound(path: Path, start_s: float, duration_s: float) -> tuple[Tens
         (where the voice is in 5.1) with both.
 
     Raises:
-        MediaError: when the file is missing, unreadable or has no sound.
+        MediaError: when the file is missing, unreadable or has no sound, or a sample is infinite or not a number.
     """
-    with opened(path) as container:
-        found = container.streams.best("audio")
-        main = found if isinstance(found, AudioStream) else None
-        waveform, rate = samples(container, start_s=start_s, duration_s=duration_s, stream=main)
-    return at_rate(mixed_down(waveform), rate, None)
+    with opened(path) as source:
+        waveform, rate = samples(source, start_s=start_s, duration_s=duration_s)
+    return at_rate(mixed_down(finite(waveform, rate, source.name)), rate, None)
 
 
 def read_audio(path: Path, sample_rate_hz: int | None = None) -> tuple[Tensor, int]:
-    """Read the sound of a wav, flac, mp3, m4a or video file.
+    """Read the sound of a wav, flac, mp3, m4a or video file: the track that is marked as the default, else the first.
 
     Args:
         path: a file with an audio stream.
@@ -148,18 +153,31 @@ def read_audio(path: Path, sample_rate_hz: int | None = None) -> tuple[Tensor, i
         (float32 (channels, S) in [-1, 1], samples per second).
 
     Raises:
-        MediaError: when the file is missing, unreadable or has no sound.
+        MediaError: when the file is missing, unreadable or has no sound, or a sample is infinite or not a number.
     """
-    with opened(path) as container:
-        waveform, rate = samples(container)
-    return at_rate(waveform, rate, sample_rate_hz)
+    with opened(path) as source:
+        waveform, rate = samples(source)
+    return at_rate(finite(waveform, rate, source.name), rate, sample_rate_hz)
+
+
+def read_voice(path: Path) -> tuple[Tensor, int]:
+    """Read a recording of a voice as `read_audio` does, in which something can be heard.
+
+    Returns:
+        (float32 (channels, S) in [-1, 1], samples per second).
+
+    Raises:
+        MediaError: as of `read_audio`, or when it is silent: below -80 dBFS.
+    """
+    waveform, rate = read_audio(path)
+    return audible(waveform, shown_name(path)), rate
 
 
 def read_image(path: Path, size: Size | None = None) -> Tensor:
-    """Read one image, upright.
+    """Read one image, upright; what is transparent is shown on white, HDR and wide colours as BT.709.
 
     Args:
-        path: png, jpg, webp, bmp, ...
+        path: png, jpg, webp, bmp, tiff, avif, heic, ...
         size: (H, W): resize until the image covers it and crop the centre; None keeps the size.
 
     Returns:
@@ -168,20 +186,27 @@ def read_image(path: Path, size: Size | None = None) -> Tensor:
     Raises:
         MediaError: when the file is missing or is not one image.
     """
-    with opened(path) as container:
-        if not container.streams.video:
-            raise MediaError(f"{path} is not an image; pass a png or jpg")
-        frames = [frame for _, frame in islice(timed_frames(container), 2)]
-        if len(frames) != 1:
-            kind = "is a video" if frames else "has no picture in it"
-            raise MediaError(f"{path} {kind}, not an image; pass a png or jpg, for example one frame of it")
-        return to_rgb(frames[0], size=size)
+    with opened(path) as source:
+        screen = Screen(source.name)
+        frame = read_heif(source, screen)
+        return to_rgb(_only_frame(source) if frame is None else frame, screen, size=size)
+
+
+def _only_frame(source: Source) -> VideoFrame:
+    if not source.has_video:
+        raise MediaError(f"{source.name} is not an image; pass a png or jpg")
+    frames = list(islice(decoded(source, source.video), 2))
+    if len(frames) != 1:
+        kind = "is a video" if frames else "has no picture in it"
+        raise MediaError(f"{source.name} {kind}, not an image; pass a png or jpg, for example one frame of it")
+    assert isinstance(frames[0], VideoFrame)
+    return frames[0]
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Read the tags of a media file; the `metadata` of `write_clip` comes back under its own keys."""
-    with opened(path) as container:
-        tags = dict(container.metadata)
+    with opened(path) as source:
+        tags = dict(source.container.metadata)
     description = tags.get("description", "")
     if description.startswith("{"):
         tags |= {str(key): str(value) for key, value in json.loads(description).items()}

@@ -6,12 +6,12 @@ Letters: F frames, S audio samples.
 from os import PathLike
 
 import torch
-from av.container import InputContainer
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip, MediaError
-from idlora_pl.media.decoding import Size, frame_rate, opened, read_frames
+from idlora_pl.media.decoding import Size, read_frames
 from idlora_pl.media.sound import NoSamplesError, at_rate, samples
+from idlora_pl.media.source import Source, frame_rate, opened, shown_name
 
 _FRAME_RATE_FPS = 25.0
 _SAMPLE_RATE_HZ = 16000
@@ -36,35 +36,29 @@ def read_recording(path: str | PathLike[str], *, size: Size | None = None) -> Cl
     Raises:
         MediaError: when the file is missing, cannot be decoded or has neither picture nor sound.
     """
-    with opened(path) as container:
-        has_picture, has_sound = _has_picture(container), bool(container.streams.audio)
+    with opened(path) as source:
+        has_picture, has_sound = source.has_video, source.has_sound
         if not (has_picture or has_sound):
-            raise MediaError(f"{path} has neither picture nor sound; pass a clip")
+            raise MediaError(f"{source.name} has neither picture nor sound; pass a clip")
         frames, fps = torch.empty(0, 3, 0, 0, dtype=torch.uint8), _FRAME_RATE_FPS
         if has_picture:
-            frames, fps = read_frames(container, 0.0, frame_rate(container.streams.video[0]), None, size)
+            frames, fps = read_frames(source, 0.0, frame_rate(source.video), None, size)
     waveform, hz = torch.zeros(1, 0), _SAMPLE_RATE_HZ
     if has_sound:
         # a second look, because a container is read forwards only
-        with opened(path) as container:
-            waveform, hz = _sound(container, has_picture)
+        with opened(path) as source:
+            waveform, hz = _sound(source)
     if not len(frames) and not waveform.numel():
-        raise MediaError(f"{path} has streams without frames and without samples; pass another file")
+        raise MediaError(f"{shown_name(path)} has streams without frames and without samples; pass another file")
     n_picture = round(len(frames) / fps * hz)
     if len(frames) and n_picture < waveform.shape[1] <= n_picture + _PADDING:
         waveform = waveform[:, :n_picture]
     return Clip(frames, waveform, fps, hz)
 
 
-def _has_picture(container: InputContainer) -> bool:
-    """Say whether there is a moving picture; the cover of a song is none."""
-    covers = container.streams.video and container.streams.video[0].disposition.value & 0x400
-    return bool(container.streams.video) and not covers
-
-
-def _sound(container: InputContainer, has_picture: bool) -> tuple[Tensor, int]:
+def _sound(source: Source) -> tuple[Tensor, int]:
     try:
-        waveform, hz = samples(container, start_s=0.0 if has_picture else None)
+        waveform, hz = samples(source, start_s=0.0 if source.has_video else None)
     except NoSamplesError:
         return torch.zeros(1, 0), _SAMPLE_RATE_HZ
     # limiting to [-1, 1] would turn what is infinite into loud sound; scorers refuse what is not a number

@@ -3,20 +3,26 @@
 Letters: S audio samples.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-import av
 import numpy as np
 import torch
 from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.audio.resampler import AudioResampler
 from torch import Tensor
 from torchaudio.functional import resample
 
 from idlora_pl.media.clip import MediaError
-from idlora_pl.media.decoding import origin_s
 from idlora_pl.media.memory import check_clock
+from idlora_pl.media.source import Source, decoded, opened
+
+SILENCE_RMS = 1e-4
+"""Root mean square below which a recording is silent; a constant offset is no sound.
+
+-80 dB of full scale, far below the background noise of any recording and above 16-bit rounding.
+"""
 
 # coarser than the time base of any container, finer than a gap that one would see on lips
 _GAP_S = 0.05
@@ -32,88 +38,172 @@ class NoSamplesError(MediaError):
     """There is a track without a single sample in it."""
 
 
-def samples(
-    container: InputContainer,
-    *,
-    start_s: float | None = None,
-    duration_s: float | None = None,
-    stream: AudioStream | None = None,
-) -> tuple[Tensor, int]:
+class UnusableSoundError(MediaError):
+    """A recording can be read, but not used; `reason` is "not_finite" or "silent"."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Samples that follow each other.
+
+    Attributes:
+        at: Index of the first one, from where the sound that is wanted begins.
+        samples: float32 (channels, n).
+    """
+
+    at: int
+    samples: np.ndarray
+
+    @property
+    def end(self) -> int:
+        """Index of what follows."""
+        return self.at + self.samples.shape[1]
+
+
+def samples(source: Source, *, start_s: float | None = None, duration_s: float | None = None) -> tuple[Tensor, int]:
     """Return the sound as (float32 (channels, S) in [-1, 1], samples per second).
 
+    Where the rate changes inside the file, every part is resampled to that of the first; where the number of channels
+    changes, all are mixed to one or two.
+
     Args:
-        container: the opened file.
+        source: the opened file.
         start_s: where to start, in seconds since the first video frame; None starts at the first sample.
         duration_s: how much to return; a shorter track is filled up with silence. None returns all of it.
-        stream: which track; None takes the first one.
     """
-    if not container.streams.audio:
-        raise MediaError(f"{container.name} has no audio stream; pass a file with sound")
-    stream = stream or container.streams.audio[0]
-    if stream.codec_context is None:
-        raise MediaError(f"{container.name} has an audio stream of a codec that FFmpeg does not know; fetch it again")
-    rate = stream.codec_context.sample_rate
-    begin_s = None if start_s is None else origin_s(container) + start_s
-    if begin_s is not None and start_s:
-        container.seek(max(0, int((begin_s - _PREROLL_S) * 1e6)))
-    wanted = None if duration_s is None else round(duration_s * rate)
-    pieces = _placed(container, stream, begin_s, wanted)
+    begin_s = None if start_s is None else source.zero_s + start_s
+    jumped = begin_s is not None and bool(start_s) and _jumped(source, begin_s - _PREROLL_S)
+    pieces, rate = _placed(source, begin_s, duration_s)
+    if jumped and (not pieces or pieces[0].at > 0):
+        # some containers cannot seek to where sound is: then count from the start
+        with opened(source.path) as again:
+            pieces, rate = _placed(again, begin_s, duration_s)
     if not pieces:
-        raise NoSamplesError(f"{container.name} has an audio stream without samples; record or export it again")
-    if wanted is None:
-        decoded, end = sum(piece.shape[1] for _, piece in pieces), pieces[-1][0] + pieces[-1][1].shape[1]
-        check_clock(container.name, "sound", decoded / rate, end / rate)
-    return _joined(pieces, wanted), rate
+        raise NoSamplesError(f"{source.name} has an audio stream without samples; record or export it again")
+    if duration_s is None:
+        n_decoded = sum(piece.samples.shape[1] for piece in pieces)
+        check_clock(source.name, "sound", n_decoded / rate, pieces[-1].end / rate)
+    return _joined(_alike(pieces), None if duration_s is None else round(duration_s * rate)), rate
 
 
-def _placed(
-    container: InputContainer, stream: AudioStream, begin_s: float | None, wanted: int | None
-) -> list[tuple[int, np.ndarray]]:
-    """Decode (index of the first sample, float32 (channels, n)) until `wanted` samples are there."""
-    rate = stream.codec_context.sample_rate
-    to_float = av.AudioResampler(format="fltp")
-    pieces: list[tuple[int, np.ndarray]] = []
-    end = 0
-    for frame in _decoded(container, stream):
+def _jumped(source: Source, to_s: float) -> bool:
+    """Go to a time on the file's own clock, unless it begins later."""
+    if to_s * 1e6 <= (source.container.start_time or 0):
+        return False
+    source.container.seek(int(to_s * 1e6))
+    return True
+
+
+def _placed(source: Source, begin_s: float | None, duration_s: float | None) -> tuple[list[_Piece], int]:
+    """Decode pieces, until there is sound for `duration_s`, and their samples per second."""
+    pieces: list[_Piece] = []
+    end, rate = 0, source.sound.codec_context.sample_rate
+    for time, part, rate in _at_one_rate(source):  # noqa: B007
         at = end
-        if begin_s is not None and frame.time is not None:
-            due = round((frame.time - begin_s) * rate)
+        if begin_s is not None and time is not None:
+            due = round((time - begin_s) * rate)
             # frames follow each other without a seam unless the file leaves a real gap
             at = due if not pieces or due - end > _GAP_S * rate else end
-        for part in to_float.resample(frame):
-            piece = part.to_ndarray()
-            pieces.append((at, piece))
-            at += piece.shape[1]
-        end = at
-        if wanted is not None and end >= wanted:
+        pieces.append(_Piece(at, part))
+        end = pieces[-1].end
+        if duration_s is not None and end >= round(duration_s * rate):
             break
-    return pieces
+    return pieces, rate
 
 
-def _decoded(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-    """Decode a track from where the container stands; after a jump the first packet may be cut, and is left out."""
-    whole = False
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.InvalidDataError:
-            if whole:
-                raise
-            continue
-        whole = whole or bool(frames)
-        yield from frames
+def _at_one_rate(source: Source) -> Iterator[tuple[float | None, np.ndarray, int]]:
+    """Yield (time on the file's own clock, float32 (channels, n), samples per second): the rate of the first frame.
+
+    What belongs to a frame whose time is known comes with it; the rest follows what was before.
+    """
+    rate, kind, resampler = 0, None, None
+    for frame in decoded(source, source.sound):
+        assert isinstance(frame, AudioFrame)
+        rate = rate or frame.sample_rate
+        if (now := (frame.sample_rate, frame.layout.name, frame.format.name)) != kind:
+            if resampler is not None:
+                yield from ((None, part.to_ndarray(), rate) for part in resampler.resample(None))
+            kind, resampler = now, AudioResampler(format="fltp", rate=rate)
+        assert resampler is not None
+        time = frame.time
+        for part in resampler.resample(frame):
+            # the filter that changes a rate gives samples later than it takes them
+            yield (time if frame.sample_rate == rate else None), part.to_ndarray(), rate
+            time = None
+    if resampler is not None:
+        yield from ((None, part.to_ndarray(), rate) for part in resampler.resample(None))
 
 
-def _joined(pieces: list[tuple[int, np.ndarray]], wanted: int | None) -> Tensor:
+def _alike(pieces: Sequence[_Piece]) -> list[_Piece]:
+    """Give all pieces the same number of channels, at most two where they differ."""
+    if len({len(piece.samples) for piece in pieces}) == 1:
+        return list(pieces)
+    mixed = [mixed_down(torch.from_numpy(piece.samples)).numpy() for piece in pieces]
+    widest = max(len(part) for part in mixed)
+    return [
+        _Piece(piece.at, np.broadcast_to(part, (widest, part.shape[1])) if len(part) < widest else part)
+        for piece, part in zip(pieces, mixed, strict=True)
+    ]
+
+
+def _joined(pieces: Sequence[_Piece], wanted: int | None) -> Tensor:
     """Lay the pieces on one strip of silence, (channels, wanted); what lies outside is cut."""
-    last_at, last = pieces[-1]
-    total = last_at + last.shape[1] if wanted is None else wanted
-    strip = np.zeros((last.shape[0], max(total, 0)), np.float32)
-    for at, piece in pieces:
-        low, high = max(at, 0), min(at + piece.shape[1], total)
+    total = pieces[-1].end if wanted is None else wanted
+    strip = np.zeros((len(pieces[-1].samples), max(total, 0)), np.float32)
+    for piece in pieces:
+        low, high = max(piece.at, 0), min(piece.end, total)
         if low < high:
-            strip[:, low:high] = piece[:, low - at : high - at]
+            strip[:, low:high] = piece.samples[:, low - piece.at : high - piece.at]
     return torch.from_numpy(strip)
+
+
+def finite(waveform: Tensor, rate_hz: int, name: str, fix: str = "record or export it again") -> Tensor:
+    """Return a waveform (channels, S) that consists of numbers.
+
+    Args:
+        waveform: Samples.
+        rate_hz: Their rate.
+        name: Of the file, for the message.
+        fix: What to do about it, for the message.
+
+    Raises:
+        UnusableSoundError: A sample is infinite or not a number.
+    """
+    broken = ~waveform.isfinite().all(0)
+    if broken.any():
+        first = int(broken.nonzero()[0])
+        raise UnusableSoundError(
+            "not_finite",
+            f"{name} has samples that are infinite or not a number ({int(broken.sum())} of {len(broken)}, the first at "
+            f"{first / rate_hz:.4g} s); {fix}",
+        )
+    return waveform
+
+
+def is_silent(waveform: Tensor) -> bool:
+    """Say whether a waveform (..., S) stays below SILENCE_RMS, whatever constant it lies on."""
+    return bool((waveform - waveform.mean(-1, keepdim=True)).square().mean().sqrt() < SILENCE_RMS)
+
+
+def audible(waveform: Tensor, name: str) -> Tensor:
+    """Return a waveform (channels, S) in which something can be heard.
+
+    Args:
+        waveform: Samples.
+        name: Of the file, for the message.
+
+    Raises:
+        UnusableSoundError: It is silent.
+    """
+    if is_silent(waveform):
+        raise UnusableSoundError(
+            "silent", f"{name} is silent (below {20 * math.log10(SILENCE_RMS):.0f} dBFS); give a recording of a voice"
+        )
+    return waveform
 
 
 def at_rate(waveform: Tensor, rate_hz: int, wanted_hz: int | None) -> tuple[Tensor, int]:

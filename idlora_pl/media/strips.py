@@ -15,11 +15,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from torch import Tensor
 
-from idlora_pl.media.decoding import Size, frame_rate, opened, timed_frames, video_stream
+from idlora_pl.media.colour import Screen
+from idlora_pl.media.decoding import Size, aspect_of, timed_frames
+from idlora_pl.media.orientation import Box, Orientation
 from idlora_pl.media.reading import Path
+from idlora_pl.media.source import frame_rate, opened
 from idlora_pl.media.time_grid import Timed, on_grid
 
-Box = tuple[float, float, float, float]
 Scenes = Callable[[Iterator[Timed]], Iterator[Timed]]
 """Sets `breaks` of the pictures with which a scene begins."""
 
@@ -30,11 +32,11 @@ class Strip:
 
     Attributes:
         start_s: time of the first one, in seconds after the first frame of the file.
-        frames: as decoded.
+        frames: as they are stored and seen.
         aspect: width of a stored pixel over its height.
         complete: whether it has the length that was asked for; a shorter one is what was left of a scene.
         starts_scene: whether it is the first strip of its scene.
-        turns: quarter turns to the left that make a picture upright.
+        orientation: what makes a picture upright.
     """
 
     start_s: float
@@ -42,7 +44,7 @@ class Strip:
     aspect: float
     complete: bool
     starts_scene: bool
-    turns: int = 0
+    orientation: Orientation = Orientation()
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -53,20 +55,20 @@ class Strip:
         """(H, W) of a picture, upright and with square pixels."""
         frame = self.frames[0]
         sides = frame.height, round(frame.width * self.aspect)
-        return sides[::-1] if self.turns % 2 else sides
+        return sides[::-1] if self.orientation.lies else sides
 
     def small(self, chosen: Sequence[int], longest_side: int) -> Tensor:
         """Return pictures as uint8 (K, 3, H, W), upright, made small enough to look for something in them."""
         scale = min(1.0, longest_side / max(self.size))
         width, height = round(self.size[1] * scale), round(self.size[0] * scale)
-        if self.turns % 2:
+        if self.orientation.lies:
             width, height = height, width
         pictures = []
         for index in chosen:
             frame = self.frames[index]
             look = {"width": max(1, width), "height": max(1, height), "interpolation": Interpolation.AREA}
             pixels = frame.reformat(format="rgb24", **look).to_ndarray()
-            pictures.append(np.rot90(pixels, self.turns).transpose(2, 0, 1))
+            pictures.append(self.orientation.upright(pixels).transpose(2, 0, 1))
         return torch.from_numpy(np.stack(pictures))
 
     def cropped(self, box: Box, size: Size) -> Iterator[VideoFrame]:
@@ -77,10 +79,10 @@ class Strip:
             size: (H, W) of what is returned; the box should have these proportions.
         """
         first = self.frames[0]
-        left, top, right, bottom = _turned_back(box, self.turns)
+        left, top, right, bottom = self.orientation.stored(box)
         rows = [round(edge * first.height) for edge in (top, bottom)]
         columns = [round(edge * first.width) for edge in (left, right)]
-        cropper = _Cropper(first, (rows[0], columns[0], rows[1], columns[1]), size, self.turns)
+        cropper = _Cropper(first, (rows[0], columns[0], rows[1], columns[1]), size, self.orientation)
         previous, picture = None, None
         for frame in self.frames:
             picture = picture if frame is previous else cropper.picture(frame)
@@ -90,11 +92,11 @@ class Strip:
 
 
 class _Cropper:
-    """FFmpeg's crop, scale and transpose filters, which copy no pixel outside the box."""
+    """FFmpeg's crop, scale, flip and transpose filters, which copy no pixel outside the box."""
 
-    def __init__(self, like: VideoFrame, box: tuple[int, int, int, int], size: Size, turns: int) -> None:
+    def __init__(self, like: VideoFrame, box: tuple[int, int, int, int], size: Size, upright: Orientation) -> None:
         top, left, bottom, right = box
-        height, width = size[::-1] if turns % 2 else size
+        height, width = size[::-1] if upright.lies else size
         self.graph = Graph()
         source = self.graph.add_buffer(
             width=like.width, height=like.height, format=like.format, time_base=Fraction(1, 1000)
@@ -103,8 +105,8 @@ class _Cropper:
         flags = "bicubic+accurate_rnd+full_chroma_int"
         scale = self.graph.add("scale", f"w={width}:h={height}:flags={flags}:out_color_matrix=bt709:out_range=tv")
         kind = self.graph.add("format", "pix_fmts=yuv420p")
-        upright = [self.graph.add("transpose", "cclock") for _ in range(turns % 4)]
-        parts = [source, crop, scale, kind, *upright, self.graph.add("buffersink")]
+        turning = [self.graph.add(*part) for part in upright.filters()]
+        parts = [source, crop, scale, kind, *turning, self.graph.add("buffersink")]
         for earlier, later in zip(parts, parts[1:], strict=False):
             earlier.link_to(later)
         self.graph.configure()
@@ -119,15 +121,6 @@ class _Cropper:
         return found
 
 
-def _turned_back(box: Box, turns: int) -> Box:
-    """Return where a box of the upright picture lies in the stored one, which `turns` quarter turns made upright."""
-    left, top, right, bottom = box
-    for _ in range(turns % 4):
-        # one quarter turn to the left moves (x, y) to (y, 1 - x); this is its inverse
-        left, top, right, bottom = 1 - bottom, left, 1 - top, right
-    return left, top, right, bottom
-
-
 def read_strips(path: Path, n_frames: int, frame_rate_fps: float, scenes: Scenes = iter) -> Iterator[Strip]:
     """Yield the strips of a video, one after the other; each has `n_frames` pictures or is what was left of a scene.
 
@@ -140,23 +133,23 @@ def read_strips(path: Path, n_frames: int, frame_rate_fps: float, scenes: Scenes
     Raises:
         MediaError: when the file is missing or cannot be decoded any further.
     """
-    with opened(path) as container:
-        stream = video_stream(container)
-        aspect = float(stream.sample_aspect_ratio or 1)
-        aspect = aspect if 0.1 < aspect < 10 else 1.0
+    with opened(path) as source:
+        stream = source.video
+        aspect = aspect_of(stream)
         native_fps = max(1.0, min(frame_rate(stream), 1000.0))
         kept: list[Timed] = []
-        starts, turns = True, 0
+        starts = True
 
         def strip(complete: bool) -> Strip:
             frames = tuple(picture.frame for picture in kept)
-            return Strip(kept[0].index / frame_rate_fps, frames, aspect, complete, starts, turns)
+            start_s = kept[0].index / frame_rate_fps
+            return Strip(start_s, frames, aspect, complete, starts, kept[0].orientation)
 
-        for picture in scenes(on_grid(timed_frames(container), 1.0 / native_fps, frame_rate_fps)):
+        pictures = on_grid(timed_frames(source), Screen(source.name), 1.0 / native_fps, frame_rate_fps)
+        for picture in scenes(pictures):
             if kept and picture.breaks:
                 yield strip(complete=False)
                 kept, starts = [], True
-            turns = picture.turns
             kept.append(picture)
             if len(kept) == n_frames:
                 yield strip(complete=True)

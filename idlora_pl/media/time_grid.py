@@ -8,7 +8,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from idlora_pl.media.colour import Screen
 from idlora_pl.media.decoding import TimedFrames
+from idlora_pl.media.orientation import Orientation
 
 LONGEST_STILL_S = 1.0
 """A picture that stands longer than this is a gap in the video; no clip goes across it."""
@@ -22,24 +24,26 @@ class Timed:
 
     Attributes:
         index: place on the grid.
-        frame: as decoded; neighbours that show the same picture share it.
+        frame: as it is stored and seen; neighbours that show the same picture share it.
         breaks: whether it cannot follow the picture before it in one clip.
-        turns: quarter turns to the left that make it upright.
+        orientation: what makes it upright.
     """
 
     index: int
     frame: VideoFrame
     breaks: bool = False
-    turns: int = 0
+    orientation: Orientation = Orientation()
 
 
-def on_grid(frames: TimedFrames, period_s: float, frame_rate_fps: float) -> Iterator[Timed]:
+def on_grid(frames: TimedFrames, screen: Screen, period_s: float, frame_rate_fps: float) -> Iterator[Timed]:
     """Yield the picture that is nearest to each point k / frame_rate_fps, as `decoding.nearest_frames` does.
 
-    A damaged picture is left out. After it, after a gap and where the size changes, nothing follows what was before.
+    A damaged picture is left out. After it, after a gap and where size, colours or orientation change, nothing follows
+    what was before.
 
     Args:
         frames: (seconds since the first frame, frame).
+        screen: of their file.
         period_s: how long the last one is shown.
         frame_rate_fps: of the grid.
     """
@@ -55,17 +59,23 @@ def on_grid(frames: TimedFrames, period_s: float, frame_rate_fps: float) -> Iter
             yield replace(last, index=index)
             index, last = index + 1, replace(last, breaks=False)
         index = math.ceil(time * frame_rate_fps) if gap else index
-        now = _bounded(frame)
-        breaks = damaged or gap or (last is not None and (last.breaks or not _alike(last.frame, now)))
-        last, at, damaged = Timed(index, now, breaks, round(frame.rotation / 90) % 4), time, False
+        now = Timed(index, screen.seen(_bounded(frame)), damaged or gap, screen.orientation(frame))
+        if last is not None and (last.breaks or not _alike(last, now)):
+            now = replace(now, breaks=True)
+        last, at, damaged = now, time, False
     for k in range(index, round((at + period_s) * frame_rate_fps) if last else 0):
         assert last is not None
         yield replace(last, index=k)
         last = replace(last, breaks=False)
 
 
-def _alike(one: VideoFrame, other: VideoFrame) -> bool:
-    return (one.width, one.height, one.format.name) == (other.width, other.height, other.format.name)
+def _alike(one: Timed, other: Timed) -> bool:
+    return _kind(one) == _kind(other)
+
+
+def _kind(picture: Timed) -> tuple[object, ...]:
+    frame = picture.frame
+    return frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, picture.orientation
 
 
 def _bounded(frame: VideoFrame) -> VideoFrame:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from idlora_pl.files import replacing
 from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.sound import finite
+from idlora_pl.media.source import shown_name
 
 AI_GENERATED_LABEL = "AI-generated with ID-LoRA (idlora_pl): face, voice and words are synthetic."
 _AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -43,7 +46,7 @@ def write_clip(
 
     Raises:
         ValueError: when the clip has no frames, a sample rate or channels that AAC cannot hold, or scale < 1.
-        MediaError: when the encoder or the disk refuses.
+        MediaError: when the encoder or the disk refuses, or a sample is infinite or not a number.
     """
     if scale < 1:
         raise ValueError(f"scale must be a whole number of at least 1; got {scale}")
@@ -86,24 +89,43 @@ def write_pictures(
 
     Raises:
         ValueError: when there is no picture or no sample, or a rate or number of channels that AAC cannot hold.
-        MediaError: when the encoder or the disk refuses.
+        MediaError: when the encoder or the disk refuses, or a sample is infinite or not a number.
     """
     _refuse_unwritable(sound)
-    options = {"movflags": "faststart"}
+    finite(sound.waveform, sound.sample_rate_hz, shown_name(path), "it was not written; use another seed or precision")
     coming = iter(pictures)
     first = next(coming, None)
     if first is None:
         raise ValueError("a clip without frames or without samples cannot be written; check its slice")
-    size = f"{first.height} x {first.width}"
+    given = f"H.264 was given frames of {first.height} x {first.width} pixels, choose another size or folder"
+    with created(path, "mp4", given, options={"movflags": "faststart"}) as container:
+        container.metadata.update(_tags(metadata or {}, generated))
+        _mux(container, first, coming, frame_rate_fps, sound)
+
+
+@contextmanager
+def created(
+    path: str | os.PathLike[str], form: str, advice: str, *, options: dict[str, str] | None = None
+) -> Iterator[OutputContainer]:
+    """Open a file to write to that appears under its name when it is complete.
+
+    Args:
+        path: its name, in which FFmpeg sees neither an address nor a pattern.
+        form: container format.
+        advice: what a message says beside the name and FFmpeg's reason.
+        options: of the format.
+
+    Raises:
+        MediaError: when the encoder or the disk refuses.
+    """
     try:
-        with replacing(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
-            container.metadata.update(_tags(metadata or {}, generated))
-            _mux(container, first, coming, frame_rate_fps, sound)
+        with (
+            replacing(path) as partial,
+            av.open(f"file:{partial}", "w", format=form, options=options or {}) as container,
+        ):
+            yield container
     except av.FFmpegError as error:
-        raise MediaError(
-            f"{path} cannot be written ({error.strerror}); H.264 was given frames of {size} pixels, choose another "
-            "size or folder"
-        ) from error
+        raise MediaError(f"{shown_name(path)} cannot be written ({error.strerror}); {advice}") from error
 
 
 def _refuse_unwritable(sound: Sound) -> None:

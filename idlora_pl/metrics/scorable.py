@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from idlora_pl.media.sound import is_silent
+
 MIN_AUDIO_S = 0.2
-SILENCE_RMS = 1e-4
-"""-80 dB of full scale, far below the background noise of any recording and above 16-bit rounding."""
 
 
 class Unscorable(ValueError):
@@ -46,7 +46,7 @@ def check_waveform(waveform: Tensor, sample_rate_hz: int, *, role: str = "") -> 
     if waveform.numel() < MIN_AUDIO_S * sample_rate_hz:
         raise Unscorable(f"{prefix}too_short")
     waveform = waveform.float()
-    if (waveform - waveform.mean()).square().mean().sqrt() < SILENCE_RMS:
+    if is_silent(waveform):
         raise Unscorable(f"{prefix}silent")
     return waveform
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from idlora_pl.files import files_below
 from idlora_pl.scorers.hashing import sha256_of
 
 Entry = Mapping[str, Any]
@@ -65,8 +66,8 @@ def clip_sources(
     if not clips.is_dir():
         raise ValueError(f"--clips {clips} is not a folder; give the folder that holds the clips")
     by_stem: dict[str, list[Path]] = {}
-    for path in sorted(clips.iterdir()):
-        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in _BESIDE:
+    for path in files_below(clips, deep=False):
+        if path.is_file() and path.suffix.lower() not in _BESIDE:
             by_stem.setdefault(_plain(path.stem), []).append(path)
     return {entry["output_name"]: ClipSource(_the_one(entry, by_stem, clips)) for entry in entries}
 

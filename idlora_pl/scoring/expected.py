@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from idlora_pl.media import Clip, MediaError, read_audio, read_recording
+from idlora_pl.media.sound import UnusableSoundError
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.scorers.hashing import sha256_of
 
@@ -43,6 +44,8 @@ def wanted_of(entry: Entry, *, with_target: bool = True) -> Wanted:
     if (path := entry["compare_path"] or entry["reference_path"]) is not None:
         try:
             voice, rate = read_audio(path)
+        except UnusableSoundError as error:
+            faults["no_reference"] = f"reference_{error.reason}"
         except (MediaError, MemoryError):
             faults["no_reference"] = "reference_unreadable"
     target: Clip | None = None

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from idlora_pl.files import files_below
+
 Kind = Literal["ab", "mos"]
 
 AB_QUESTIONS = {
@@ -87,7 +89,7 @@ def find_items(setup: Setup) -> tuple[list[str], dict[str, dict[str, Path]], lis
     for method, folder in setup.methods.items():
         if not folder.is_dir():
             raise ValueError(f"--method {method}: {folder} is no folder; give the folder of its mp4 files")
-        clips[method] = {path.stem: path for path in sorted(folder.glob("*.mp4"))}
+        clips[method] = {path.stem: path for path in files_below(folder, (".mp4",), deep=False)}
         if not clips[method]:
             raise ValueError(f"--method {method}: {folder} holds no mp4 file")
     common = sorted(set.intersection(*(set(found) for found in clips.values())))

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from idlora_pl.ltx2.adapter_file import check_style
 from idlora_pl.ltx2.adapter_format import AdapterStyle
 from idlora_pl.ltx2.lora import attached_lora, save_adapter
+from idlora_pl.media import MediaError
 from idlora_pl.training.clip_scores import SampleClips, ScoreClips, means
 from idlora_pl.training.made import Made, run_folder, write_made
 from idlora_pl.training.module import IDLoRA
@@ -65,11 +66,21 @@ class WriteClips(BasePredictionWriter):
     def __init__(self, folder: str = "clips", scale: int = 1) -> None:
         super().__init__(write_interval="batch")
         self.folder, self.scale = folder, scale
+        self._unusable: list[str] = []
 
     def write_on_batch_end(self, trainer: L.Trainer, module: L.LightningModule, prediction: Made, *_: object) -> None:
         """Write the clips of one batch of `idlora predict`."""
-        write_made(prediction, run_folder(trainer) / self.folder, self.scale)
+        self._unusable += write_made(prediction, run_folder(trainer) / self.folder, self.scale)
 
     def on_test_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: object) -> None:
         """Write the clips of one batch of `idlora test`."""
-        write_made(outputs["made"], run_folder(trainer) / self.folder, self.scale)
+        self._unusable += write_made(outputs["made"], run_folder(trainer) / self.folder, self.scale)
+
+    def on_predict_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Name the clips that could not be written, when all others are."""
+        if self._unusable:
+            raise MediaError(f"{len(self._unusable)} clips were not written: {'; '.join(self._unusable)}")
+
+    def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Do the same after a test."""
+        self.on_predict_end(trainer, module)

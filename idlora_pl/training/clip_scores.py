@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
 from idlora_pl.data.datamodule import PairedClips
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.data.prompts import read_prompts, refuse_unusable
 from idlora_pl.data.share import OwnShare
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.row import ScorerFacts, ScoreRow
@@ -127,6 +128,7 @@ class SampleClips(Callback):
         if stage == "fit":
             assert isinstance(pl_module, IDLoRA)
             self._entries = read_prompts(self.prompts, seed=pl_module.sampling.seed)[: self.n_clips]
+            refuse_unusable(self._entries)
             self._origin = origin_of(self._entries, self.prompts)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -140,7 +142,8 @@ class SampleClips(Callback):
         made = module.predict_step(own, 0) if own else []
         module.model.train(training)
         folder = f"samples/step-{trainer.global_step:06d}"
-        write_made(made, run_folder(trainer) / folder, self.scale)
+        for sentence in write_made(made, run_folder(trainer) / folder, self.scale):
+            warnings.warn(sentence, stacklevel=2)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         rows = [
             row
@@ -154,7 +157,8 @@ class SampleClips(Callback):
         """Log the clips and the means of all ranks, once."""
         if not trainer.is_global_zero:
             return
-        paths = [str(run_folder(trainer) / folder / f"{entry['output_name']}.mp4") for entry in self._entries]
+        written = [run_folder(trainer) / folder / f"{entry['output_name']}.mp4" for entry in self._entries]
+        paths = [str(path) for path in written if path.is_file()]
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_video("samples", paths, step=trainer.global_step)

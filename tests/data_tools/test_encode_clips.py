@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,6 +25,7 @@ from idlora_pl.media import read_audio, read_clip, write_audio
 from idlora_pl.method.tokens import patchify_audio
 from idlora_pl.pipeline import IDLoRAPipeline
 from idlora_pl.sampling import default_sampling
+from tests.media.conftest import write_floats
 
 
 @pytest.fixture
@@ -84,6 +86,27 @@ def test_references_of_one_set_have_one_length(pairs, tmp_path):
     encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
     lengths = {row["key"]: read_sample(tmp_path / "samples", row["key"]).reference.shape[1] for row in rows}
     assert lengths == {"long": 18, "early": 18, "cd": 18}
+
+
+def test_a_silent_voice_and_one_that_is_no_number_are_listed_by_name(pairs, tmp_path):
+    row = read_rows(pairs, ["key"])[0]
+    values = {"silent": 0.0, "nan": torch.nan, "inf": torch.inf, "late": 0.0, "good": 0.3}
+    rows = [row | {"key": name, "reference": f"{name}.wav"} for name in values]
+    for name, value in values.items():
+        wave = (value * torch.sin(torch.arange(16000) / 6))[None].numpy()
+        if name == "late":
+            wave[:, 12000:] = 0.3 * np.sin(np.arange(4000) / 6)  # beyond the part that is encoded
+        write_floats(tmp_path / f"{name}.wav", wave)
+    write_rows(pairs, rows)
+    encode_clips(str(pairs), str(tmp_path / "samples"), base="smoke")
+    rejected = {
+        row["key"]: (row["reason"], row["detail"]) for row in read_rows(tmp_path / "samples/rejected.jsonl", [])
+    }
+    assert {key: reason for key, (reason, _) in rejected.items()} == {
+        "silent": "silent", "late": "silent", "nan": "not_finite", "inf": "not_finite",
+    }  # fmt: skip
+    assert all(f"{key}.wav" in detail for key, (_, detail) in rejected.items())
+    assert find_samples(tmp_path / "samples") == ["good"]
 
 
 def test_videos_go_all_the_way_to_batches(pairs, tmp_path, capsys):

@@ -18,7 +18,7 @@ from idlora_pl.media import Clip
 from tests.scoring.hostile import write_hostile
 
 ROOT = Path(__file__).parents[2]
-REASONS = {"unreadable", "no_sound", "silent", "too_short"}
+REASONS = {"unreadable", "no_sound", "silent", "not_finite", "too_short"}
 
 
 def talker() -> Clip:

@@ -13,6 +13,7 @@ from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected
 from idlora_pl.report.row import ScorerFacts
 from idlora_pl.scorers.loading import Scorer
 from idlora_pl.scoring import ClipSource, expected_of, score_clip, score_source, wanted_of
+from tests.media.conftest import write_floats
 
 
 class Likeness(ClipMean):
@@ -90,6 +91,9 @@ def test_what_a_clip_is_compared_with_is_named_when_it_cannot_be_read(scorers, e
     assert row.reasons == {
         "speaker_similarity": "reference_unreadable", "likeness": "target_unreadable", "half": "target_unreadable",
     }  # fmt: skip
+    write_floats(tmp_path / "nan.wav", torch.full((1, 16000), torch.nan).numpy())
+    row = score_clip(scorers, entry | {"compare_path": str(tmp_path / "nan.wav")}, clip, "r", notes={})
+    assert row.reasons == {"speaker_similarity": "reference_not_finite"}
     none = {"target_path": None, "compare_path": None, "reference_path": None}
     row = score_clip([*scorers, LIKENESS], entry | none, clip, "r", notes={})
     assert row.reasons == {"speaker_similarity": "no_reference", "likeness": "no_target", "half": "no_target"}

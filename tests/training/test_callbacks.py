@@ -2,19 +2,22 @@
 
 import csv
 import hashlib
+import json
 
 import pytest
+import torch
 from lightning.pytorch.loggers import CSVLogger
 from safetensors import safe_open
 
 from idlora_pl.ltx2.adapter_file import read_adapter
 from idlora_pl.ltx2.adapter_format import LoRA
-from idlora_pl.media import read_clip, read_metadata
+from idlora_pl.media import Clip, MediaError, read_audio, read_clip, read_metadata
 from idlora_pl.method.in_context import InContext
 from idlora_pl.nano.embedders import nano_scorer
 from idlora_pl.pipeline import IDLoRAPipeline
 from idlora_pl.report import ScoreRow, read_scores
-from idlora_pl.training.callbacks import SampleClips, SaveAdapter, ScoreClips, WriteClips, means
+from idlora_pl.training.callbacks import SampleClips, SaveAdapter, ScoreClips, WriteClips, means, write_made
+from tests.media.conftest import write_floats
 
 
 def test_a_saved_adapter_gives_the_recipe_back(make_module, make_trainer, make_data, tmp_path):
@@ -102,6 +105,58 @@ def test_generated_clips_are_written_with_a_label_and_scored(
     assert [row.row for row in read_scores(tmp_path / "scores.jsonl")] == ["negative", "negative"]
     if stage == "test":
         assert trainer.callback_metrics["test/lip_sync/n_scored"] == 2
+
+
+def made_clips(broken: float | None) -> list:
+    """Three clips of which the sound of the second has a sample that is no number."""
+    clips = [Clip(torch.zeros(5, 3, 64, 64, dtype=torch.uint8), torch.rand(1, 3200), 25.0, 16000) for _ in range(3)]
+    if broken is not None:
+        clips[1].waveform[0, 7] = broken
+    return [({"output_name": name, "prompt": "p", "seed": 1}, clip) for name, clip in zip("abc", clips, strict=True)]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("stage", ["predict", "test"])
+def test_a_clip_that_cannot_be_written_costs_no_other_one_and_is_named(make_trainer, tmp_path, stage, value):
+    callback, trainer = WriteClips(), make_trainer(enable_checkpointing=False)
+    if stage == "predict":
+        callback.write_on_batch_end(trainer, None, made_clips(value))
+        callback.write_on_batch_end(trainer, None, [made_clips(None)[0]])
+    else:
+        callback.on_test_batch_end(trainer, None, {"made": made_clips(value)})
+    assert sorted(path.name for path in (tmp_path / "clips").iterdir()) == ["a.mp4", "c.mp4"]
+    with pytest.raises(MediaError, match=r"1 clips were not written: .*/b\.mp4 has samples that are infinite or not a"):
+        getattr(callback, f"on_{stage}_end")(trainer, None)
+
+
+def test_a_folder_in_the_place_of_a_clip_costs_no_other_one_and_is_named(tmp_path):
+    (tmp_path / "b.mp4").mkdir()
+    with pytest.raises(MediaError, match=r"1 of 3 clips were not written: .*b\.mp4"):
+        write_made(made_clips(None), tmp_path, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+@pytest.mark.parametrize(("value", "message"), [(torch.nan, "infinite or not a number"), (0.0, "is silent")])
+def test_a_voice_that_cannot_be_used_is_named_before_anything_is_sampled(
+    make_module, make_trainer, make_data, nano_data, tmp_path, value, message
+):
+    names = ("reference_path", "first_frame_path")
+    good = [
+        {"prompt": entry["prompt"], **{name: str(nano_data / "test" / entry[name]) for name in names}}
+        for entry in json.loads((nano_data / "test/prompts.json").read_text())
+    ]
+    voice, rate_hz = read_audio(good[1]["reference_path"])
+    write_floats(tmp_path / "bad.wav", (voice * 0 + value).numpy(), rate_hz)
+    good[1]["reference_path"] = str(tmp_path / "bad.wav")
+    (tmp_path / "prompts.json").write_text(json.dumps(good))
+    trainer = make_trainer(callbacks=[WriteClips()], enable_checkpointing=False)
+    with pytest.raises(MediaError, match=rf"bad\.wav .*{message}"):
+        trainer.predict(make_module(), datamodule=make_data(shards=None, prompts=str(tmp_path / "prompts.json")))
+    assert not (tmp_path / "clips").exists()
+    with pytest.raises(MediaError, match=rf"bad\.wav .*{message}"):
+        make_trainer(callbacks=[SampleClips(str(tmp_path / "prompts.json"))], max_steps=1).fit(
+            make_module(), datamodule=make_data()
+        )
 
 
 def test_means_are_over_the_clips_that_have_a_score():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from idlora_pl.files import files_below
 from idlora_pl.media import Clip, read_clip
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.lip_coherence import LipCoherence
@@ -79,5 +80,5 @@ def lag_on_grid(clips: tuple[str, ...] = LAG_CLIPS) -> Callable[[ClipMean, Input
 
 def grid_clips(inputs: Path) -> tuple[str, ...]:
     """Return all clips of GRID that are there, except the copy in another size."""
-    found = sorted((inputs / "grid").glob("*/*.mpg"))
+    found = [path for path in files_below(inputs / "grid", (".mpg",)) if path.parent.parent == inputs / "grid"]
     return tuple(str(path.relative_to(inputs / "grid")) for path in found if "720x576" not in path.name)

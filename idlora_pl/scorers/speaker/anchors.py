@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from idlora_pl.files import files_below, is_hidden
 from idlora_pl.media import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.embedders import SpeakerEmbedder
@@ -68,8 +69,8 @@ def librispeech_pairs(embedder: SpeakerEmbedder, folder: Path, per_speaker: int)
         `same` and `different`, mean cosines, and `eer`, the equal error rate.
     """
     vectors, speakers = [], []
-    for speaker in sorted(path for path in folder.iterdir() if path.is_dir()):
-        for path in sorted(speaker.glob("*.flac"))[:per_speaker]:
+    for speaker in sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)):
+        for path in files_below(speaker, (".flac",), deep=False)[:per_speaker]:
             vectors.append(embedding_of(embedder, path)[0])
             speakers.append(speaker.name)
     first, second = torch.triu_indices(len(vectors), len(vectors), offset=1)
