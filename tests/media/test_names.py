@@ -31,7 +31,7 @@ NAMES = [
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("relative", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_file_of_any_name_is_written_and_read(tmp_path, monkeypatch, name, relative):
     monkeypatch.chdir(tmp_path)
     folder = Path() if relative else tmp_path
