@@ -195,10 +195,14 @@ def read_image(path: Path, size: Size | None = None) -> Tensor:
 def _only_frame(source: Source) -> VideoFrame:
     if not source.has_video:
         raise MediaError(f"{source.name} is not an image; pass a png or jpg")
+    # of half a jpg, FFmpeg shows the rest in grey or green unless it is told to stop
+    source.video.codec_context.options = {"err_detect": "explode"}
     frames = list(islice(decoded(source, source.video), 2))
     if len(frames) != 1:
         kind = "is a video" if frames else "has no picture in it"
         raise MediaError(f"{source.name} {kind}, not an image; pass a png or jpg, for example one frame of it")
+    if (n_streams := len(source.container.streams.video)) > 1:
+        raise MediaError(f"{source.name} holds {n_streams} pictures, not one; save the one that you mean as png or jpg")
     assert isinstance(frames[0], VideoFrame)
     return frames[0]
 
