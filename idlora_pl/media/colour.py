@@ -83,7 +83,17 @@ def is_transparent(frame: VideoFrame) -> bool:
     return frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
 
 
-def on_white(pixels: np.ndarray, opacity: np.ndarray) -> np.ndarray:
-    """Lay uint8 (H, W, 3) with opacity uint8 (H, W) on white."""
+def on_white(pixels: np.ndarray, opacity: np.ndarray, *, multiplied: bool = False) -> np.ndarray:
+    """Lay a picture on white.
+
+    Args:
+        pixels: uint8 (H, W, 3).
+        opacity: uint8 (H, W).
+        multiplied: Whether the pixels are multiplied with it already.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
     share = opacity[..., None].astype(np.uint16)
-    return ((pixels * share + BACKGROUND * (255 - share) + 127) // 255).astype(np.uint8)
+    own = np.uint16(255) if multiplied else share
+    return np.minimum((pixels * own + BACKGROUND * (255 - share) + 127) // 255, 255).astype(np.uint8)

@@ -33,6 +33,7 @@ class _Item:
         kind: "hvc1", "av01", "grid", ...
         parts: Items that it is made of.
         helps: Items that it is an auxiliary picture of.
+        multiplied: Items of transparency with which its colours are multiplied already.
         properties: (type, content) in their order.
         content: Of an item that is made of others.
     """
@@ -40,6 +41,7 @@ class _Item:
     kind: str
     parts: tuple[int, ...]
     helps: tuple[int, ...]
+    multiplied: tuple[int, ...]
     properties: tuple[tuple[str, bytes], ...]
     content: bytes
 
@@ -57,9 +59,11 @@ def read_heif(source: Source, screen: Screen) -> VideoFrame | None:
     try:
         pictures = _Pictures(source, screen, items)
         pixels = pictures.of(main)
-        alpha = [name for name, item in items.items() if main in item.helps and _is_alpha(item)]
-        if alpha:
-            pixels = on_white(pixels, pictures.of(alpha[0])[..., 0])
+        for alpha in [name for name, item in items.items() if main in item.helps and _is_alpha(item)][:1]:
+            opacity = pictures.of(alpha)[..., 0]
+            if opacity.shape != pixels.shape[:2]:
+                raise MediaError(f"{source.name} has transparency of another size than its picture; {_FIX}")
+            pixels = on_white(pixels, opacity, multiplied=alpha in items[main].multiplied)
         upright = _orientation(items[main], source.name).upright(pixels)
     except (KeyError, IndexError, struct.error) as error:
         raise MediaError(f"{source.name} is damaged: its pictures do not fit together; {_FIX}") from error
@@ -93,7 +97,8 @@ class _Pictures:
             raise MediaError(f"{self.name} has a main picture of kind '{item.kind}', which is not read here; {_FIX}")
         _, flags, rows, columns = struct.unpack_from(">4B", item.content)
         width, height = struct.unpack_from(">II" if flags & 1 else ">HH", item.content, 4)
-        tiles = [self.of(part) for part in item.parts]
+        # a grid of grids is none, and one of itself has no end
+        tiles = [self.of(part) for part in item.parts if self.items[part].kind in _CODED]
         if len(tiles) != (rows + 1) * (columns + 1) or len({tile.shape for tile in tiles}) != 1:
             raise MediaError(f"{self.name} has {len(tiles)} tiles, not {rows + 1} x {columns + 1} of one size; {_FIX}")
         lines = [np.concatenate(tiles[at : at + columns + 1], 1) for at in range(0, len(tiles), columns + 1)]
@@ -154,10 +159,10 @@ def _read_meta(meta: bytes, path: Path) -> tuple[dict[int, _Item], int] | None:
     places = _places(boxes.get("iloc", b""))
     items = {}
     for name, kind in _kinds(boxes["iinf"]):
-        parts = next((to for how, one, to in references if how == "dimg" and one == name), ())
-        helps = next((to for how, one, to in references if how == "auxl" and one == name), ())
+        named = {how: to for how, one, to in reversed(references) if one == name}
+        parts, helps, multiplied = (named.get(how, ()) for how in ("dimg", "auxl", "prem"))
         content = _content(places, name, boxes.get("idat", b""), path) if kind == "grid" else b""
-        items[name] = _Item(kind, parts, helps, tuple(properties.get(name, ())), content)
+        items[name] = _Item(kind, parts, helps, multiplied, tuple(properties.get(name, ())), content)
     return (items, main) if main in items else None
 
 

@@ -195,8 +195,9 @@ def read_image(path: Path, size: Size | None = None) -> Tensor:
 def _only_frame(source: Source) -> VideoFrame:
     if not source.has_video:
         raise MediaError(f"{source.name} is not an image; pass a png or jpg")
-    # of half a jpg, FFmpeg shows the rest in grey or green unless it is told to stop
-    source.video.codec_context.options = {"err_detect": "explode"}
+    if source.video.codec_context.name == "mjpeg":
+        # the rest of half a jpg would be grey or green; other decoders would also stop at tags that they do not know
+        source.video.codec_context.options = {"err_detect": "explode"}
     frames = list(islice(decoded(source, source.video), 2))
     if len(frames) != 1:
         kind = "is a video" if frames else "has no picture in it"

@@ -133,6 +133,31 @@ def test_transparent_parts_of_a_photograph_are_white(tmp_path):
     assert corners_of(read_image(tmp_path / "b.avif")) == ["white", "white", "blue", "white"]
 
 
+def test_half_transparent_parts_are_half_white_whether_multiplied_or_not(tmp_path):
+    rgba = np.full((64, 64, 4), (200, 40, 120, 128), np.uint8)
+    for multiplied in (False, True):
+        Image.fromarray(rgba).save(tmp_path / "a.avif", quality=98, alpha_premultiplied=multiplied)
+        assert (b"prem" in (tmp_path / "a.avif").read_bytes()) == multiplied
+        seen = read_image(tmp_path / "a.avif").permute(1, 2, 0).float().mean((0, 1)).numpy()
+        assert np.abs(seen - (rgba[0, 0, :3] * (128 / 255) + 127)).max() < 4
+
+
+def test_transparency_of_another_size_and_a_grid_of_itself_are_refused_by_name(tmp_path):
+    photograph = Photograph()
+    main = photograph.add_grid(four_corners(64, 64), 1, 1, [])
+    alpha = photograph.add_grid(np.full((32, 32, 3), 255, np.uint8), 1, 1, [full(b"auxC", ALPHA)])
+    photograph.references.append((b"auxl", alpha, [main]))
+    photograph.write(tmp_path / "a.avif")
+    with pytest.raises(MediaError, match=r"a\.avif has transparency of another size"):
+        read_image(tmp_path / "a.avif")
+    endless = Photograph()
+    grid = endless.add(b"grid", struct.pack(">4BHH", 0, 0, 0, 0, TILE, TILE), [])
+    endless.references.append((b"dimg", grid, [grid]))
+    endless.write(tmp_path / "b.avif")
+    with pytest.raises(MediaError, match=r"b\.avif has 0 tiles, not 1 x 1"):
+        read_image(tmp_path / "b.avif")
+
+
 def test_a_photograph_that_cannot_be_assembled_is_refused_by_name(tmp_path):
     def written(properties: list[bytes], kind: bytes = b"grid", size: int = 96) -> Path:
         photograph = Photograph()
