@@ -71,7 +71,7 @@ class ReferenceWordLeak(ClipMean):
         kwargs: Passed to ``torchmetrics.Metric``.
 
     Raises:
-        ValueError: There are fewer than three strangers' texts.
+        ValueError: There are fewer than three different strangers' texts.
     """
 
     higher_is_better = False
@@ -85,8 +85,9 @@ class ReferenceWordLeak(ClipMean):
         **kwargs: bool,
     ) -> None:
         super().__init__((name,), **kwargs)
-        if len(strangers) < 3:
-            raise ValueError(f"strangers must be at least three texts; got {len(strangers)}")
+        # two of them may be those of the clip itself
+        if (n_texts := len({tuple(text.split()) for text in strangers})) < 3:
+            raise ValueError(f"strangers must be at least three different texts; got {n_texts}")
         self.transcriber, self.strangers = transcriber, tuple(strangers)
 
     def score(self, waveform: Tensor, words: str, reference_words: str, *, sample_rate_hz: int) -> ClipScore:

@@ -10,6 +10,8 @@ from idlora_pl.media import Clip
 from idlora_pl.metrics import Expected, ReferenceWordLeak
 from idlora_pl.nano.world import all_texts
 
+# all 750 take half a minute; what is left out is spread over all first and second words
+STRANGERS = all_texts()[::7]
 SOUND = 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0))
 
 
@@ -24,7 +26,7 @@ class Hearing:
 
 
 def leak(heard: str, words: str, reference_words: str) -> float | str:
-    metric = ReferenceWordLeak(Hearing(heard), strangers=all_texts())
+    metric = ReferenceWordLeak(Hearing(heard), strangers=STRANGERS)
     score = metric.score(SOUND, words, reference_words, sample_rate_hz=16000)
     return score.values["reference_word_leak"] if score.values else score.reason_of("reference_word_leak")
 
@@ -39,23 +41,24 @@ def test_a_hand_made_case():
 
 def test_a_played_back_reference_leaks_and_the_right_words_do_not():
     rng = random.Random(0)
-    pairs = [rng.sample(all_texts(), 2) for _ in range(300)]
+    pairs = [rng.sample(all_texts(), 2) for _ in range(100)]
     assert min(leak(reference, words, reference) for words, reference in pairs) > 0.7
     said = [leak(words, words, reference) for words, reference in pairs]
-    # the standard error of the mean is about 0.01
-    assert abs(sum(said) / len(said)) < 0.03
+    # the standard error of the mean is about 0.02
+    assert abs(sum(said) / len(said)) < 0.06
 
 
 def test_without_a_difference_of_words_there_is_no_leak_to_see():
     assert leak("aa eh", "aa eh aa eh", "") == "no_reference_words"
     assert leak("aa eh", "aa eh aa eh", "aa eh aa eh") == "reference_says_the_same"
     clip = Clip(torch.zeros(25, 3, 8, 8, dtype=torch.uint8), SOUND[None], 25.0, 16000)
-    metric = ReferenceWordLeak(Hearing("aa"), strangers=all_texts())
+    metric = ReferenceWordLeak(Hearing("aa"), strangers=STRANGERS)
     assert metric.score_clip(clip, Expected(words="aa eh")).reason_of("reference_word_leak") == "no_reference_words"
     found = metric.score_clip(clip, Expected(words="aa eh", reference_words="aa"))
     assert found.values["reference_word_leak"] > 0
 
 
-def test_too_few_strangers_are_refused():
-    with pytest.raises(ValueError, match="strangers must be at least three texts; got 2"):
-        ReferenceWordLeak(Hearing(""), strangers=["a", "b"])
+@pytest.mark.parametrize("strangers", [["a", "b"], ["a", "b", "a ", "b"]])
+def test_too_few_strangers_are_refused(strangers):
+    with pytest.raises(ValueError, match="strangers must be at least three different texts; got 2"):
+        ReferenceWordLeak(Hearing(""), strangers=strangers)
