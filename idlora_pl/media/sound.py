@@ -28,7 +28,7 @@ SILENCE_RMS = 1e-4
 _GAP_S = 0.05
 # an audio decoder needs some packets before its first right sample
 _PREROLL_S = 1.0
-
+_LOWEST_HZ, _HIGHEST_HZ = 1000, 768_000
 
 # -3 dB
 _SIDE = 0.5**0.5
@@ -123,19 +123,31 @@ def _at_one_rate(source: Source) -> Iterator[tuple[float | None, np.ndarray, int
     rate, kind, resampler = 0, None, None
     for frame in decoded(source, source.sound):
         assert isinstance(frame, AudioFrame)
-        rate = rate or frame.sample_rate
+        rate = rate or _believable(frame.sample_rate, source.name)
         if (now := (frame.sample_rate, frame.layout.name, frame.format.name)) != kind:
             if resampler is not None:
-                yield from ((None, part.to_ndarray(), rate) for part in resampler.resample(None))
-            kind, resampler = now, AudioResampler(format="fltp", rate=rate)
+                yield from ((None, _by_channel(part), rate) for part in resampler.resample(None))
+            kind, resampler = now, AudioResampler(format="flt", rate=rate)
         assert resampler is not None
         time = frame.time
         for part in resampler.resample(frame):
             # the filter that changes a rate gives samples later than it takes them
-            yield (time if frame.sample_rate == rate else None), part.to_ndarray(), rate
+            yield (time if frame.sample_rate == rate else None), _by_channel(part), rate
             time = None
     if resampler is not None:
-        yield from ((None, part.to_ndarray(), rate) for part in resampler.resample(None))
+        yield from ((None, _by_channel(part), rate) for part in resampler.resample(None))
+
+
+def _believable(rate_hz: int, name: str) -> int:
+    """Return a rate; a damaged header may say one that no recorder has, and resampling that fills the memory."""
+    if not _LOWEST_HZ <= rate_hz <= _HIGHEST_HZ:
+        raise MediaError(f"{name} claims {rate_hz} samples per second of sound; correct its header, or fetch it again")
+    return rate_hz
+
+
+def _by_channel(frame: AudioFrame) -> np.ndarray:
+    """Return a frame whose channels take turns as (channels, n); PyAV reads past the end of 8 or more that do not."""
+    return frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
 
 
 def _alike(pieces: Sequence[_Piece]) -> list[_Piece]:

@@ -1,5 +1,6 @@
 """Sound has its pitch, its length and its track, from every container and reader; what is no sound is refused."""
 
+import struct
 from pathlib import Path
 
 import av
@@ -164,3 +165,38 @@ def test_what_is_no_number_is_not_written(tmp_path):
     with pytest.raises(MediaError, match=r"a\.wav has samples that are infinite or not a number"):
         write_audio(torch.tensor([[0.1, torch.nan]]), tmp_path / "a.wav", 16000)
     assert not list(tmp_path.iterdir())
+
+
+def header(rate_hz: int, channels: int, n_bytes: int) -> bytes:
+    """Return the head of a wav file of 16 bits, which says whatever it is told to."""
+    about = struct.pack("<IHHIIHH", 16, 1, channels, rate_hz, rate_hz * 2 * channels & 0xFFFFFFFF, 2 * channels, 16)
+    return b"RIFF" + struct.pack("<I", 36 + n_bytes) + b"WAVEfmt " + about + b"data" + struct.pack("<I", n_bytes)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 6, 7, 8, 9, 12, 64])
+def test_any_number_of_channels_is_read_in_order(tmp_path, channels):
+    levels = 100 * np.arange(1, channels + 1, dtype="<i2")
+    held = np.repeat(levels[None], 4000, 0).tobytes()
+    (tmp_path / "a.wav").write_bytes(header(16000, channels, len(held)) + held)
+    waveform, rate_hz = read_audio(tmp_path / "a.wav")
+    assert (rate_hz, waveform.shape) == (16000, (channels, 4000))
+    np.testing.assert_allclose(waveform.numpy(), np.repeat(levels[:, None] / 32768, 4000, 1), atol=1e-6)
+
+
+def test_eight_channels_of_a_film_are_read_in_order(tmp_path):
+    held = np.round(32767 * tone(48000, 1.0, channels=8)).astype(np.int16).T.reshape(1, -1)
+    with av.open(str(tmp_path / "a.flac"), "w") as container:
+        stream = container.add_stream("flac", rate=48000, layout="7.1")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(held), format="s16", layout="7.1")
+        frame.sample_rate, frame.pts = 48000, 0
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    waveform, _ = read_audio(tmp_path / "a.flac")
+    assert waveform.shape == (8, 48000)
+    assert all(pitch_of(one, 48000) == pytest.approx(440, abs=2) for one in waveform.numpy())
+
+
+@pytest.mark.parametrize("rate_hz", [7, 1_999_993, 1_852_516_351])
+def test_a_rate_that_no_recorder_has_is_refused_by_name(tmp_path, rate_hz):
+    (tmp_path / "a.wav").write_bytes(header(rate_hz, 1, 64000) + bytes(64000))
+    with pytest.raises(MediaError, match=rf"a\.wav claims {rate_hz} samples per second of sound"):
+        read_audio(tmp_path / "a.wav", 16000)
