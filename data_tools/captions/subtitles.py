@@ -1,4 +1,7 @@
-"""The words of subtitles (.srt, .vtt) as they are found: rolling repeats, tags, entities and blank lines taken out."""
+"""The words of subtitles (.srt, .vtt) as they are found.
+
+Taken out are rolling repeats, tags, blank lines, marks of who speaks, and what is heard but not said, as in [Music].
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ _BLOCKS = ("NOTE", "STYLE", "REGION")
 
 # a tag, a time inside a cue, a position such as {\an8}, the line breaks of ASS, and what shows who speaks
 _TAGS = re.compile(r"</?[a-zA-Z][^<>]*>|<(?:\d+:)?\d+:\d+[.,]\d+>|\{\\[^{}]*\}|\\[Nnh]")
-_SPEAKER = re.compile(r"^\s*(?:>>+\s*)+")
+_SPEAKER = re.compile(r"(?:^|(?<=\s))>>+\s*|^\s*[-\u2013\u2014]\s*(?=[^\W\d])")
+# what is heard and is no word: sounds in brackets, and the notes around what is sung
+_SOUNDS = re.compile(r"\[[^\[\]]*\]|[\u2669-\u266c]")
 # zero width and direction marks, which are no letters of a word
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
@@ -66,7 +71,7 @@ def read_cues(text: str, where: str) -> list[Cue]:
         held = lines[start + 1 : stop]
         if stop < len(lines) and _is_head(held, is_web):
             held = held[:-1]
-        shown = tuple(line for raw in (_without_blocks(held) if is_web else held) for line in _spoken(raw))
+        shown = _spoken("\n".join(_without_blocks(held) if is_web else held))
         cues.append(Cue(_seconds(found.groups()[:4]), _seconds(found.groups()[4:]), shown))
     return sorted(cues, key=lambda cue: cue.start_s)
 
@@ -102,12 +107,12 @@ def _without_blocks(lines: Sequence[str]) -> Iterator[str]:
             yield line
 
 
-def _spoken(line: str) -> list[str]:
-    """Return the lines that a line of a file shows: none, one, or several where it holds line breaks of ASS."""
-    plain = _TAGS.sub(lambda tag: "\n" if tag[0] in ("\\N", "\\n") else " " if tag[0] == "\\h" else "", line)
-    plain = unicodedata.normalize("NFC", _INVISIBLE.sub("", html.unescape(plain)))
+def _spoken(text: str) -> tuple[str, ...]:
+    """Return the lines that are said in the text of a cue, none of them blank."""
+    plain = _TAGS.sub(lambda tag: "\n" if tag[0] in ("\\N", "\\n") else " " if tag[0] == "\\h" else "", text)
+    plain = _SOUNDS.sub(" ", unicodedata.normalize("NFC", _INVISIBLE.sub("", html.unescape(plain))))
     parts = (" ".join(_SPEAKER.sub("", part).split()) for part in plain.split("\n"))
-    return [part for part in parts if part]
+    return tuple(part for part in parts if part)
 
 
 def spoken_words(cues: Sequence[Cue], begin_s: float, end_s: float) -> str:

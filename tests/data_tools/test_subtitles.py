@@ -80,6 +80,14 @@ def test_what_is_said_twice_stays(gap_s):
         ("cafe\u0301 <3 {smiles}", "caf\u00e9 <3 {smiles}"),
         ("5 < 6 and 7 > 2", "5 < 6 and 7 > 2"),
         ("line\u2028separator", "line separator"),
+        (">> Hello. >> Hi. &gt;&gt;&gt; News >>now", "Hello. Hi. News now"),
+        ("a>>b", "a>>b"),
+        ("- I think so.\n-Do you?\n\u2013 Yes - no, -5", "I think so. Do you? Yes - no, -5"),
+        ("-5 degrees", "-5 degrees"),
+        ("[Music]", ""),
+        ("[MUSIC PLAYING] Hello [laughs] there (said he)", "Hello there (said he)"),
+        ("Hello [indistinct\nchatter] there", "Hello there"),
+        ("\u266a la la \u266b", "la la"),
     ],
 )
 def test_tags_and_entities_are_no_words(line, expected):
