@@ -19,6 +19,11 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+# in use on people's machines; of all that Python knows, a few letters look like those of the rarest
+_USUAL = [
+    *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1258"),
+    *("cp932", "euc_jp", "gb18030", "big5", "cp949", "koi8_r", "mac_roman", "cp874"),
+]
 
 
 class TextError(ValueError):
@@ -74,8 +79,12 @@ def _encoding_of(held: bytes) -> str:
         return "UTF-16" if sample.count(b"\0") > len(sample) / 4 else ""
     from charset_normalizer import from_bytes
 
-    best = from_bytes(sample).best()
-    return best.encoding.replace("_", "-") if best is not None else ""
+    best = from_bytes(sample, cp_isolation=_USUAL).best()
+    if best is None:
+        return ""
+    # the commonest of those in which the text is the same
+    name = "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
+    return name.replace("_", "-")
 
 
 def parsed_json(text: str, where: str) -> Any:

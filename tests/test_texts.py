@@ -98,7 +98,11 @@ def test_another_encoding_is_refused_with_the_name_of_the_file_and_of_the_encodi
 @pytest.mark.parametrize(
     ("encoding", "text", "names"),
     [
-        ("cp1252", "“Grüße”, sagte Zoë – und ging. Das wäre schön, über Nacht zu fahren.", {"cp1252", "cp1250"}),
+        ("cp1252", "“Grüße”, sagte Zoë – und ging. Das wäre schön, über Nacht zu fahren.", {"cp1252"}),
+        ("latin-1", "ä", {"cp1252"}),
+        ("latin-1", '{"Zoë": "signed"}', {"cp1252"}),
+        ("cp1251", '{"Зоя": "человек говорит"}', {"cp1251"}),
+        ("cp949", '{"a": "한국어 사람이 말합니다"}', {"cp949"}),
         ("shift_jis", "こんにちは、元気ですか。今日はいい天気ですね。" * 3, {"shift-jis", "cp932"}),
         ("gb18030", "你好，今天天气很好，我们一起去公园散步吧。" * 3, {"gb18030", "gbk", "gb2312"}),
         ("koi8_r", "Здравствуйте, сегодня очень хорошая погода, пойдём гулять." * 3, {"koi8-r", "koi8-u"}),
