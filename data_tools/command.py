@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import auto_cli
 
+from idlora_pl.yaml_checks import refuse_other_encodings
+
 
 def flags_of(tool: Callable[..., None]) -> set[str]:
     """Return the options of a tool that are false by default."""
@@ -47,6 +49,7 @@ def run(tool: Callable[..., None], arguments: Sequence[str] | None = None) -> No
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        refuse_other_encodings(given)
         auto_cli(tool, args=spelt_out(given, flags_of(tool)), as_positional=True, allow_abbrev=False)
     except (ValueError, OSError) as error:
         sys.exit(f"{tool.__name__}: {sentence_of(error)}")

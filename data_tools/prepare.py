@@ -34,6 +34,7 @@ from data_tools.manifest import Row, write_rows
 from data_tools.write_shards import write_shards
 from idlora_pl.data.index import INDEX_NAME
 from idlora_pl.files import replacing
+from idlora_pl.yaml_checks import refuse_other_encodings
 
 CONSENT_STEPS = ("cut_clips", "find_speakers")
 """After these it is known whose consent is missing."""
@@ -144,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags |= {f"--{step.verb}.{flag[2:]}" for step in EVERY_STEP for flag in flags_of(step.tool)}
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        refuse_other_encodings(given)
         chosen = parser.parse_args(spelt_out(given, flags))
         settings = _plain(chosen)
         for step in EVERY_STEP:
@@ -157,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         may_change = partial(_was_not_used, folder)
         with opened_ledger(folder, "prepare", _that_matter(settings), may_change=may_change):
             with replacing(folder / "prepare.yaml") as unfinished:
-                unfinished.write_text(parser.dump(chosen, skip_unset=False))
+                unfinished.write_text(parser.dump(chosen, skip_unset=False), encoding="utf-8")
             sections = {step.verb: settings[step.verb] for step in EVERY_STEP}
             prepare(
                 settings["raw"],

@@ -4,17 +4,21 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_tools import command, prepare
 from data_tools.captions.files import read_texts
 from data_tools.consents import read_consents
 from data_tools.find_speakers import labels_of
 from data_tools.manifest import read_rows, write_rows
+from data_tools.pair_clips import pair_clips
 from data_tools.pairing import read_prompts as read_pair_prompts
+from idlora_pl import cli
 from idlora_pl.data.disjoint import compare_speakers
 from idlora_pl.data.manifest import write_manifest
 from idlora_pl.data.prompts import read_prompts
@@ -113,6 +117,21 @@ def test_the_encoding_that_a_text_looks_like_is_named(tmp_path, encoding, text, 
     with pytest.raises(TextError) as caught:
         read_text(tmp_path / "a.txt")
     assert any(f"it looks like {name};" in str(caught.value) for name in names), caught.value
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_config_in_another_encoding_is_named_by_every_command(tmp_path, encoding, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["idlora"])
+    config = tmp_path / "my.yaml"
+    config.write_bytes("# Zoë\n".encode(encoding))
+    for run, arguments in (
+        (cli.main, ["predict", "-c", str(config)]),
+        (cli.main, ["fit", f"--config={config}"]),
+        (prepare.main, [str(tmp_path), "--config", str(config), "--output", str(tmp_path / "out")]),
+        (partial(command.run, pair_clips), ["--config", str(config), "a", "b"]),
+    ):
+        with pytest.raises(SystemExit, match=rf"^\w+: {config} is not UTF-8 text, it looks like .*; save it as UTF-8$"):
+            run(arguments)
 
 
 @given(text=st.text(st.one_of(st.sampled_from(SEPARATORS + "\n"), st.characters(codec="utf-8"))))

@@ -4,13 +4,12 @@ Texts are a dict with some of the keys of `CAPTION` (visual, speech, sounds, spe
 `environment` and `language` where a file of the user says them.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from data_tools.manifest import RejectedError, Row
 from idlora_pl.data.entry import CAPTION
+from idlora_pl.files import parsed_json
 from idlora_pl.prompt import SECTIONS, PromptSections, split_prompt
 
 Texts = dict[str, str]
@@ -45,13 +44,6 @@ def texts_of(given: object, where: str) -> Texts:
     return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
-    return found
-
-
 def parse_answer(answer: str, asked: Iterable[str]) -> Texts:
     """Read what a model answered: one JSON object with all keys that it was asked for, and nothing else.
 
@@ -67,8 +59,8 @@ def parse_answer(answer: str, asked: Iterable[str]) -> Texts:
     text = fenced[1] if (fenced := _FENCED.fullmatch(answer.strip())) else answer.strip()
     shown = f"'{text[:80]}'"
     try:
-        found = json.loads(text, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+        found = parsed_json(text, "the answer")
+    except ValueError as error:
         raise RejectedError("bad_answer", f"not one JSON object ({error}): {shown}") from error
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise RejectedError("bad_answer", f"not an object of texts: {shown}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import idlora_pl
+from idlora_pl.files import parsed_json, read_text
 from idlora_pl.ltx2.adapter_format import AdapterStyle, LoRA
 
 AI_LABEL = "AI-generated: clips made with this adapter show synthetic faces, voices and words; label them as such."
@@ -79,24 +80,33 @@ def peft_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """
     beside = path.with_name("adapter_config.json")
     if PEFT_ENTRY in metadata:
-        source, text = f"{path}: {PEFT_ENTRY}", metadata[PEFT_ENTRY]
+        source, config = f"{path}: {PEFT_ENTRY}", header_config(path, metadata)
     elif path.name == "adapter_model.safetensors" and beside.is_file():
-        source, text = str(beside), beside.read_text()
+        source, config = str(beside), _config_of(read_text(beside), str(beside))
     else:
         return {}
-    try:
-        packed = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source} is not valid JSON ({error}); copy the file again") from error
-    if not isinstance(packed, dict):
-        raise ValueError(f"{source} holds a {type(packed).__name__}, not an object; copy the file again")
-    config = {key.removeprefix("transformer."): value for key, value in packed.items()}
     for name in _UNSUPPORTED:
         if config.get(name):
             raise ValueError(
                 f"{source} has {name} = {config[name]!r}; only plain LoRA of one rank and one alpha can be loaded"
             )
     return config
+
+
+def header_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The peft configuration in the header of a file, as diffusers writes it, whatever it asks for; else {}.
+
+    Raises:
+        ValueError: when it is no JSON object.
+    """
+    return _config_of(metadata.get(PEFT_ENTRY, "{}"), f"{path}: {PEFT_ENTRY}")
+
+
+def _config_of(text: str, source: str) -> dict[str, Any]:
+    packed = parsed_json(text, source)
+    if not isinstance(packed, dict):
+        raise ValueError(f"{source} holds a {type(packed).__name__}, not an object; copy the file again")
+    return {key.removeprefix("transformer."): value for key, value in packed.items()}
 
 
 @cache

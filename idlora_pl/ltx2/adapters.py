@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from idlora_pl.ltx2.adapter_metadata import PEFT_ENTRY
+from idlora_pl.ltx2.adapter_metadata import header_config
 from idlora_pl.ltx2.differences import listed
 from idlora_pl.ltx2.stored import as_floats
 from idlora_pl.ltx2.transformer import LTX2
@@ -116,7 +115,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path}: no such file; give the safetensors file of the distilled LoRA")
     try:
         with safe_open(path, framework="pt") as file:
-            names, about = list(file.keys()), (file.metadata() or {}).get(PEFT_ENTRY)
+            names, about = list(file.keys()), file.metadata() or {}
             left_out = [name for name in names if name.removeprefix("diffusion_model.").startswith(_CONNECTORS)]
             tensors = {name: as_floats(path, name, file.get_tensor(name)) for name in names if name not in left_out}
     except SafetensorError as error:
@@ -134,9 +133,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("transformer."): weight for name, weight in renamed.items()}
 
 
-def _check_alpha(path: Path, about: str | None) -> None:
+def _check_alpha(path: Path, about: Mapping[str, str]) -> None:
     """Refuse a peft configuration, as diffusers keeps it in the header, in which alpha is not the rank."""
-    config = {key.removeprefix("transformer."): value for key, value in json.loads(about or "{}").items()}
+    config = header_config(path, about)
     ranks, alphas = ((config.get(one), config.get(each) or {}) for one, each in _SIZES)
     if ranks != alphas:
         raise ValueError(

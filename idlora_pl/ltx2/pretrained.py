@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from diffusers import ModelMixin
 
+from idlora_pl.files import read_json
 from idlora_pl.ltx2.differences import listed
 
 Folder = str | Path
@@ -38,13 +39,10 @@ def read_config(folder: Folder, name: str) -> dict[str, object]:
     """Read `folder/name/config.json`.
 
     Raises:
-        ValueError: If the file is not a JSON object.
+        ValueError: If the file is not a JSON object in UTF-8.
     """
     path = Path(folder) / name / "config.json"
-    try:
-        config = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); copy the file again") from error
+    config = read_json(path)
     if not isinstance(config, dict):
         raise ValueError(f"{path}: holds a {type(config).__name__}, not an object; copy the file again")
     return config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from idlora_pl.files import read_json
 
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
@@ -69,7 +70,7 @@ def folder_tensors(folder: Path) -> dict[str, Stored]:
     index = folder / f"{_WEIGHTS}.index.json"
     files: Iterable[str] = [_WEIGHTS]
     if index.is_file():
-        files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        files = sorted(set(read_json(index)["weight_map"].values()))
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder}: {', '.join(missing)} is missing; copy the folder again")

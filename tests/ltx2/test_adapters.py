@@ -229,6 +229,10 @@ def test_files_that_do_not_fit_are_refused(base, tmp_path):
     save_file(good, path, metadata={PEFT_ENTRY: json.dumps(header)})
     with pytest.raises(ValueError, match="the header has alpha 4.0 for rank 2"):
         load_distilled(base, path)
+    for wrong, message in (("{", "is not JSON"), ("[]", "holds a list, not an object")):
+        save_file(good, path, metadata={PEFT_ENTRY: wrong})
+        with pytest.raises(ValueError, match=f"distilled.safetensors: {PEFT_ENTRY} {message}"):
+            load_distilled(base, path)
     path.write_text("no weights")
     with pytest.raises(ValueError, match="no safetensors file"):
         load_distilled(base, path)
