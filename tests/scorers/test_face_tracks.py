@@ -303,6 +303,24 @@ def test_a_face_that_is_found_twice_is_one_face(doubled: range, scores: tuple[fl
     assert all(member < len(found.boxes) for member, found in zip(path.members, faces, strict=True))
 
 
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("share", [2, 3])
+def test_a_part_of_a_face_with_a_higher_score_does_not_end_its_path(times: int, share: int) -> None:
+    parts = ((160, 180, 220, 260), (120, 250, 200, 330))[: times - 1]
+    faces = [sample_of(OUTER, *parts, scores=(0.8, *(0.9,) * len(parts))) if k % share == 0 else sample_of(OUTER)
+             for k in range(31)]  # fmt: skip
+    (path,) = face_paths(faces, max_gap=6)
+    assert path.samples == list(range(31))
+    assert set(path.members) == {0}
+
+
+def test_a_larger_box_around_a_face_that_is_followed_does_not_end_its_path() -> None:
+    small, around = (160, 180, 220, 260), (60, 60, 340, 420)
+    faces = [sample_of(around, small) if k % 2 else sample_of(small) for k in range(31)]
+    (path,) = face_paths(faces, max_gap=6)
+    assert path.samples == list(range(31))
+
+
 def test_paths_of_a_face_that_splits_are_joined() -> None:
     # the two boxes overlap by half only, so that they are two faces while both are there
     low, high = (100, 100, 300, 400), (100, 200, 300, 500)

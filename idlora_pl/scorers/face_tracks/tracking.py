@@ -112,7 +112,7 @@ def face_paths(faces: list[Faces], *, max_gap: int) -> list[FacePath]:
         open_paths = [path for path in paths if sample - path.samples[-1] <= max_gap]
         ends = [faces[path.samples[-1]].boxes[path.members[-1]] for path in open_paths]
         close = overlaps(found.boxes, torch.stack(ends)) if ends else torch.zeros(len(found.boxes), 0)
-        members = _apart(found)
+        members = _apart(found, close.amax(1) if close.shape[1] else None)
         for member in members[areas(found.boxes[members]).argsort(descending=True, stable=True)].tolist():
             best = int(close[member].argmax()) if close.shape[1] else -1
             if best >= 0 and close[member, best] > LEAST_OVERLAP:
@@ -126,9 +126,19 @@ def face_paths(faces: list[Faces], *, max_gap: int) -> list[FacePath]:
     return _joined(paths, faces, max_gap)
 
 
-def _apart(found: Faces) -> Tensor:
-    """Return the indices of the faces of one sample, each once."""
-    return best_apart(found.boxes, found.scores, SAME_FACE, of_smaller=True)
+def _apart(found: Faces, followed: Tensor | None = None) -> Tensor:
+    """Return the indices of the faces of one sample, each once: the box that goes on with a path, else the largest.
+
+    Scores do not decide: a part of a face often has a higher one than the whole.
+
+    Args:
+        found: K faces.
+        followed: How far each overlaps the last box of a path at most, (K,); none without paths.
+    """
+    best = areas(found.boxes) / areas(found.boxes).amax().clamp(min=1e-9) if len(found.boxes) else found.scores
+    if followed is not None:
+        best = torch.where(followed > LEAST_OVERLAP, 1 + followed, best)
+    return best_apart(found.boxes, best, SAME_FACE, of_smaller=True)
 
 
 def _joined(paths: list[FacePath], faces: list[Faces], max_gap: int) -> list[FacePath]:
