@@ -56,7 +56,7 @@ def entry_of(item: object, index: int, path: Path, seed: int, *, in_manifest: bo
     entry["prompt"] = _completed_caption(entry, "id" in item, where)
     entry["output_name"] = _name(entry["output_name"], index, "id" in item, where)
     entry["seed"] = seed + index if entry["seed"] is None else entry["seed"]
-    if not isinstance(entry["seed"], int):
+    if not isinstance(entry["seed"], int) or isinstance(entry["seed"], bool):
         raise PromptError(f"{where} has seed {entry['seed']!r}; write a whole number")
     for name in PATHS:
         entry[name] = _located(entry[name], key_of(name, in_manifest), path, where)

@@ -19,6 +19,8 @@ from idlora_pl.media.sound import at_rate, audible, finite, fitted, mixed_down, 
 from idlora_pl.media.source import Source, decoded, frame_rate, opened, shown_name
 
 Path = str | PathLike[str]
+SHORTEST_VOICE_S = 0.1
+"""In less, there is not even one vowel, and audio encoders have no window of it."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,11 @@ def read_voice(path: Path) -> tuple[Tensor, int]:
         (float32 (channels, S) in [-1, 1], samples per second).
 
     Raises:
-        MediaError: as of `read_audio`, or when it is silent: below -80 dBFS.
+        MediaError: as of `read_audio`, or when it is shorter than SHORTEST_VOICE_S, or silent: below -80 dBFS.
     """
     waveform, rate = read_audio(path)
+    if (duration_s := waveform.shape[1] / rate) < SHORTEST_VOICE_S:
+        raise MediaError(f"{shown_name(path)} lasts {duration_s:.3g} s; a voice needs at least {SHORTEST_VOICE_S:g} s")
     return audible(waveform, shown_name(path)), rate
 
 

@@ -36,6 +36,7 @@ def test_entries_are_completed(tmp_path, around):
         ([{"prompt": PROMPT}, {"prompt": "Hello"}], r"entry 1: prompt section \[VISUAL\] is missing in 'Hello'"),
         ([{"prompt": PROMPT, "voice": "a.wav"}], "entry 0 has the unknown key 'voice'; known are prompt,"),
         ([{"prompt": PROMPT, "seed": "x"}], "entry 0 has seed 'x'; write a whole number"),
+        ([{"prompt": PROMPT, "seed": True}], "entry 0 has seed True; write a whole number"),
         (
             [{"prompt": PROMPT, "reference_path": "no.wav"}],
             "reference_path 'no.wav' does not exist .looked",

@@ -161,6 +161,12 @@ def test_a_silent_voice_is_refused_by_name_whatever_constant_it_lies_on(tmp_path
     assert read_audio(tmp_path / "a.wav")[0].shape == (1, 16000)
 
 
+def test_a_voice_that_is_shorter_than_a_sound_of_speech_is_refused_by_name(tmp_path):
+    write_tone(tmp_path / "a.wav", 16000, seconds=0.05)
+    with pytest.raises(MediaError, match=r"a\.wav lasts 0\.05 s; a voice needs at least 0\.1 s"):
+        read_voice(tmp_path / "a.wav")
+
+
 def test_what_is_no_number_is_not_written(tmp_path):
     with pytest.raises(MediaError, match=r"a\.wav has samples that are infinite or not a number"):
         write_audio(torch.tensor([[0.1, torch.nan]]), tmp_path / "a.wav", 16000)
