@@ -17,6 +17,7 @@ from data_tools.manifest import Row, write_rows
 from data_tools.noted import run_noted
 from data_tools.parallel import n_workers_of
 from data_tools.summary import print_summary
+from idlora_pl.scorers.loading import device_here
 from idlora_pl.scorers.weights import WEIGHTS
 
 PASSING = ("no_answer", "crashed")
@@ -73,7 +74,7 @@ def caption_clips(
     source, folder = Path(clips), Path(output)
     if source.parent.resolve() == folder.resolve() and source.name == "clips.jsonl":
         raise ValueError(f"output {folder} would replace {source}; choose another folder")
-    _check_settings(texts, words, endpoint, model, with_sound, pictures, timeout_s, retries)
+    _check_settings(texts, words, endpoint, model, device, with_sound, pictures, timeout_s, retries)
     server = Endpoint(endpoint, str(model), _key(key_variable), timeout_s, retries) if endpoint is not None else None
     describer = server if server is not None else _local(model, device)
     sources = Sources(describer, model or "", words, Path(weights).expanduser(), language, pictures, with_sound, device)
@@ -103,6 +104,7 @@ def check_needs(
     words: str | None,
     endpoint: str | None,
     model: str | None,
+    device: str,
     key_variable: str | None,
     with_sound: bool,
     pictures: int,
@@ -112,7 +114,7 @@ def check_needs(
     **_: object,
 ) -> None:
     """Raise what caption_clips would raise of its settings, texts and models; nothing is loaded."""
-    _check_settings(texts, words, endpoint, model, with_sound, pictures, timeout_s, retries)
+    _check_settings(texts, words, endpoint, model, device, with_sound, pictures, timeout_s, retries)
     _key(key_variable)
     if words is not None:
         refuse_missing_transcriber(words, Path(weights).expanduser())
@@ -127,6 +129,7 @@ def _check_settings(
     words: str | None,
     endpoint: str | None,
     model: str | None,
+    device: str,
     with_sound: bool,
     pictures: int,
     timeout_s: float,
@@ -141,6 +144,8 @@ def _check_settings(
         raise ValueError(f"--endpoint {endpoint} needs --model, the name of a model there")
     if texts is None and words is None and model is None:
         raise ValueError("nothing says what is in the clips; give --texts, --words, --endpoint or --model")
+    if words is not None or (model is not None and endpoint is None):
+        device_here(device)
 
 
 def _key(variable: str | None) -> str:

@@ -136,6 +136,10 @@ def _planned(
         raise ValueError(f"frames must be 8k + 1 (9, 17, ..., 73, ..., 121); got {frames}")
     if not 1 <= frame_rate <= 240:
         raise ValueError(f"frame_rate must be 1 to 240 frames per second; got {frame_rate:g}")
+    if clips_per_video is not None and clips_per_video < 1:
+        raise ValueError(f"clips_per_video must be at least 1; got {clips_per_video}")
+    if not 0 <= least_speech <= 1:
+        raise ValueError(f"least_speech must be a share from 0 to 1; got {least_speech:g}")
     return Cut(
         parse_size(size),
         frames,

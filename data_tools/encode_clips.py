@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from data_tools.command import run
 from data_tools.encoding import EncodeClips, WriteSamples
@@ -72,7 +73,19 @@ def encode_clips(
         strategy: How Lightning spreads the work; auto takes ddp for more than one device.
         readers: Processes for each device that read clips.
     """
-    check_needs(base=base, weights=weights, gemma=gemma, batch_size=batch_size, readers=readers, tile=tile)
+    check_needs(
+        base=base,
+        weights=weights,
+        gemma=gemma,
+        batch_size=batch_size,
+        readers=readers,
+        tile=tile,
+        reference_duration=reference_duration,
+        accelerator=accelerator,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+    )
     source, folder, rank = Path(pairs), Path(output), int(getattr(rank_zero_only, "rank", None) or 0)
     rows, refused = usable_rows(source)
     codecs, text = _prepared(load_codecs(base, weights), vae_dtype, tile), load_text(base, weights, gemma=gemma)
@@ -88,7 +101,7 @@ def encode_clips(
     with opened_ledger(folder, "encode_clips", {}, rank=rank) as ledger:
         groups = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
         left = [group for group in groups if not all(_is_done(row["key"], folder, ledger, states) for row in group)]
-        trainer = _trainer(accelerator, devices, nodes, strategy, WriteSamples(folder, ledger, states))
+        trainer = _trainer(accelerator, devices, nodes, strategy, [WriteSamples(folder, ledger, states)])
         if left and not rank:
             begin_list(folder, relative_to(folder / "rows", source), states)
         if left:
@@ -108,14 +121,24 @@ def check_needs(
     batch_size: int,
     readers: int,
     tile: int | None,
+    reference_duration: float | None,
+    accelerator: str,
+    devices: int,
+    nodes: int,
+    strategy: str,
     duration: float | None = None,
     **_: object,
 ) -> None:
-    """Raise what encode_clips would raise of its settings and checkpoints, before any of them is loaded."""
+    """Raise what encode_clips would raise of its settings, devices and checkpoints, before any of them is loaded."""
     if batch_size < 1 or readers < 0:
         raise ValueError(f"batch_size must be at least 1 and readers at least 0; got {batch_size} and {readers}")
+    if reference_duration is not None and not reference_duration > 0:
+        raise ValueError(f"reference_duration must be above 0 seconds; got {reference_duration:g}")
     if tile is not None:
         Tiling(tile)
+    if devices <= 1 and nodes == 1:
+        # more of them would be looked for in every process
+        _trainer(accelerator, devices, nodes, strategy, [])
     if duration is not None:
         common_length([{"n_frames": 0}], duration, preset_named(base).geometry.video.frame_rate_fps)
     refuse_missing_checkpoint(base, weights, gemma)
@@ -152,23 +175,27 @@ def _is_done(key: str, folder: Path, ledger: Ledger, states: dict[str, str]) -> 
     return noted is not None and (bool(noted) or sample_exists(folder, key))
 
 
-def _trainer(accelerator: str, devices: int, nodes: int, strategy: str, writer: WriteSamples) -> L.Trainer:
-    """Return a trainer that only predicts."""
+def _trainer(accelerator: str, devices: int, nodes: int, strategy: str, writers: list[L.Callback]) -> L.Trainer:
+    """Return a trainer that only predicts; what is not on this machine is a ValueError."""
     warnings.filterwarnings("ignore", message=".*infer the batch indices.*|.*isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*is_fully_executed.*|.*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*returned 0 length.*|.*__len__. defined.*")
     close_at_exit()
-    return L.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy=strategy,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=[RichProgressBar(), writer],
-    )
+    try:
+        return L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=strategy,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            callbacks=[RichProgressBar(), *writers],
+        )
+    except (MisconfigurationException, ImportError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"--accelerator {accelerator} --devices {devices} cannot run here ({reason})") from error
 
 
 def _finish(kept: list[str], rejected: list[Row], source: Path, folder: Path) -> None:

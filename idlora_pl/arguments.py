@@ -24,7 +24,9 @@ _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')(
 class OneLineParser(LightningArgumentParser):
     """LightningCLI's parser, without a page of usage before each error."""
 
-    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *more: Any, **options: Any
+    ) -> Any:
         """Parse a command line once the yaml files in it were looked at."""
         refuse_other_encodings(sys.argv[1:] if args is None else args)
         return super().parse_args(args, *more, **options)

@@ -37,6 +37,18 @@ class Scorer:
     needs_target: bool = True
 
 
+def device_here(name: str) -> str:
+    """Return the kind of a device that is on this machine.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    try:
+        return torch.empty(0, device=name).device.type
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"--device {name} is not here ({str(error).splitlines()[0]}); leave it out for cpu") from error
+
+
 def names_of(chosen: str | Sequence[str], weights: Path = WEIGHTS) -> list[str]:
     """Return names of scorers.
 

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from idlora_pl.scorers.doctor import Finding, examine
-from idlora_pl.scorers.loading import names_of
+from idlora_pl.scorers.loading import device_here, names_of
 from idlora_pl.scorers.registry import CARDS, card_named
 from idlora_pl.scorers.verified import VERIFIED, VerifiedFile
 from idlora_pl.scorers.weights import WEIGHTS
@@ -30,7 +29,7 @@ def doctor(arguments: list[str]) -> None:
     parser.add_argument("--verified", type=Path, default=VERIFIED, help=f"file of proofs ({VERIFIED})")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...: where anchors are measured; a proof is of one")
     options = parser.parse_args(arguments)
-    device = _device(options.device)
+    device = device_here(options.device)
     for name in ("weights", "inputs"):
         given = getattr(options, name)
         if given is not None and f"--{name}" in " ".join(arguments) and not given.is_dir():
@@ -52,18 +51,6 @@ def doctor(arguments: list[str]) -> None:
         sys.exit(f"idlora: the anchors of {', '.join(failed)} failed; do not use their numbers")
     if broken := [one.card.name for one in found if one.anchor == "error"]:
         sys.exit(f"idlora: {', '.join(broken)} ended in an error; what it was stands above")
-
-
-def _device(name: str) -> str:
-    """Return the kind of a device that is here.
-
-    Raises:
-        ValueError: There is none.
-    """
-    try:
-        return torch.empty(0, device=name).device.type
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(f"--device {name} is not here ({str(error).splitlines()[0]}); leave it out for cpu") from error
 
 
 def _table(found: Sequence[Finding]) -> Table:

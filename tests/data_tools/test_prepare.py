@@ -199,6 +199,11 @@ def test_a_mistake_is_corrected_in_the_same_folder(raw, config, tmp_path):
         ("--pair_clips.benchmark=x", "pair_clips: --benchmark x needs --split"),
         ("--encode_clips.base=ltx2-19b", "encode_clips: base 'ltx2-19b' needs weights"),
         ("--encode_clips.batch_size=0", "encode_clips: batch_size must be at least 1"),
+        ("--cut_clips.clips_per_video=0", "cut_clips: clips_per_video must be at least 1"),
+        ("--cut_clips.least_speech=2", "cut_clips: least_speech must be a share from 0 to 1"),
+        ("--encode_clips.reference_duration=-1", "encode_clips: reference_duration must be above 0"),
+        ("--encode_clips.accelerator=tpu", "encode_clips: --accelerator tpu --devices 1 cannot run here"),
+        ("--encode_clips.devices=0", "encode_clips: --accelerator auto --devices 0 cannot run here"),
         ("--encode_clips.duration=1.2", "encode_clips: 30 frames at 25 fps are not 8k"),
         ("--write_shards.shard_size=big", "write_shards: shard_size must be a size such as 500MB"),
         ("--write_shards.samples_per_shard=0", "write_shards: samples_per_shard must be at least 1"),
@@ -209,6 +214,13 @@ def test_what_a_later_step_lacks_is_said_before_the_first_begins(raw, config, tm
     weights = ("--caption_clips.weights", str(tmp_path / "nowhere"))
     with pytest.raises(SystemExit, match=rf"^prepare: ({message})"):
         main(words(raw, tmp_path / "out", config, flag, value, *weights))
+    assert not (tmp_path / "out" / "cut").exists()
+
+
+def test_a_device_that_is_not_here_is_said_before_anything_is_cut(raw, config, tmp_path):
+    asked = ("--caption_clips.words", "nano_phonemes", "--caption_clips.device", "nowhere")
+    with pytest.raises(SystemExit, match=r"^prepare: caption_clips: --device nowhere is not here"):
+        main(words(raw, tmp_path / "out", config, *asked))
     assert not (tmp_path / "out" / "cut").exists()
 
 
