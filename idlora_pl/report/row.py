@@ -50,13 +50,20 @@ class ScorerFacts:
 
     @classmethod
     def from_dict(cls, scores: tuple[str, ...], line: Mapping[str, Any]) -> "ScorerFacts":
-        """Read what `to_dict` wrote; raises KeyError, TypeError or AttributeError where it is damaged."""
+        """Read what `to_dict` wrote; raises ValueError, KeyError or TypeError where it is damaged."""
         curves = {
-            name: Curve(curve["start_s"], curve["step_s"], tuple(curve["values"]))
-            for name, curve in line.get("curves", {}).items()
+            name: Curve(
+                _number("start_s", curve["start_s"]),
+                _number("step_s", curve["step_s"]),
+                tuple(value if value is None else _number(name, value) for value in curve["values"]),
+            )
+            for name, curve in _mapping("curves", line.get("curves", {})).items()
         }
-        versions, details = dict(line.get("versions", {})), dict(line.get("details", {}))
-        return cls(scores, str(line.get("weights", "")), bool(line.get("verified", False)), versions, details, curves)
+        versions, details = (_texts(name, line.get(name, {})) for name in ("versions", "details"))
+        weights, verified = line.get("weights", ""), line.get("verified", False)
+        if not isinstance(weights, str) or not isinstance(verified, bool):
+            raise ValueError(f"weights must be text and verified true or false; got {weights!r} and {verified!r}")
+        return cls(scores, weights, verified, versions, details, curves)
 
 
 @dataclass(frozen=True)
@@ -139,30 +146,84 @@ class ScoreRow:
         row = json.loads(line)
         if not isinstance(row, dict) or not {"key", "row", "speaker"} <= row.keys():
             raise ValueError("a row needs the keys key, row and speaker")
-        named: dict[str, Any] = {
-            "key": str(row["key"]),
-            "row": str(row["row"]),
-            "speaker": str(row["speaker"]),
-            "seed": row.get("seed"),
-        }
+        named = {name: _name(name, row[name]) for name in ("key", "row", "speaker")} | {"seed": _seed(row.get("seed"))}
         if "scorer" not in row:
             return _old(named, row)
+        scorer = row["scorer"]
+        if not isinstance(scorer, str | None):
+            raise ValueError(f"scorer must be text or null; got {scorer!r}")
         try:
-            scores = {name: None if value is None else float(value) for name, value in row["scores"].items()}
-            facts = {row["scorer"]: ScorerFacts.from_dict(tuple(scores), row)} if row["scorer"] else {}
-            return cls(**named, scores=scores, reasons=row["reasons"], notes=row.get("notes", {}), scorers=facts)
-        except (KeyError, TypeError, AttributeError) as error:
+            scores = {name: _score(name, value) for name, value in _mapping("scores", row["scores"]).items()}
+            facts = {scorer: ScorerFacts.from_dict(tuple(scores), row)} if scorer else {}
+            reasons, notes = _texts("reasons", row["reasons"]), _texts("notes", row.get("notes", {}))
+            return cls(**named, scores=scores, reasons=reasons, notes=notes, scorers=facts)
+        except (KeyError, TypeError) as error:
             raise ValueError(f"the line is damaged ({error!r}); delete it and score that clip again") from error
 
 
 def _old(named: Mapping[str, Any], row: Mapping[str, Any]) -> ScoreRow:
     """Read a flat line: numbers and nulls are scores, other text is a note."""
     rest = {name: value for name, value in row.items() if name not in _NAMED}
-    if bad := [name for name, value in rest.items() if not isinstance(value, int | float | str | None)]:
+    if bad := [name for name, value in rest.items() if not _is_number(value) and not isinstance(value, str | None)]:
         raise ValueError(f"{bad[0]} must be a number, null or text; got {rest[bad[0]]!r}")
+    if bad := [name for name, value in rest.items() if isinstance(value, str) and _reads_as_number(name, value)]:
+        raise ValueError(f"{bad[0]} must be a number; got the text {rest[bad[0]]!r}, write it without quotes")
     return ScoreRow(
         **named,
-        scores={k: v if v is None else float(v) for k, v in rest.items() if not isinstance(v, str)},
-        reasons=row.get("reasons", {}),
+        scores={name: _score(name, value) for name, value in rest.items() if not isinstance(value, str)},
+        reasons=_texts("reasons", row.get("reasons", {})),
         notes={name: value for name, value in rest.items() if isinstance(value, str)},
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _reads_as_number(name: str, text: str) -> bool:
+    if name in PATHS or name.endswith("sha256") or name in (N_ITEMS, "prompt"):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(name: str, value: object) -> float:
+    if not _is_number(value):
+        raise ValueError(f"{name} must be a number or null; got {value!r}")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError as error:
+        raise ValueError(f"{name} must be a number or null; got one of {len(str(value))} digits") from error
+
+
+def _score(name: str, value: object) -> float | None:
+    return None if value is None else _number(name, value)
+
+
+def _name(what: str, value: object) -> str:
+    """Return what names a clip, row or speaker; whole numbers are names too."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise ValueError(f"{what} must be text; got {value!r}")
+    return str(value)
+
+
+def _seed(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | None):
+        raise ValueError(f"seed must be a whole number or null; got {value!r}")
+    return value
+
+
+def _mapping(what: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} must be an object, {{}} where there is nothing to say; got {value!r}")
+    return value
+
+
+def _texts(what: str, value: object) -> dict[str, str]:
+    found = _mapping(what, value)
+    if wrong := [name for name, text in found.items() if not isinstance(text, str)]:
+        raise ValueError(f"{what} of {wrong[0]} must be text; got {found[wrong[0]]!r}")
+    return found
