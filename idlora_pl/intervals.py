@@ -92,17 +92,18 @@ def student_quantile(df: float, level: float = 0.95) -> float:
 def effective_number(spread: Spread, level: float = 0.95) -> float:
     """Return how many independent values would tell as much about a share (Korn and Graubard 1998).
 
-    It lies between `n_least` and n. Without spread it is `n_least`: nothing was seen of how alike clusters are inside.
+    It lies between `n_least` and n. Where all values are equal it is `n_least`: nothing was seen of how alike clusters
+    are inside.
 
     Example:
         >>> effective_number(Spread(1.0, 0.0, 95.0, 480, 96.0))
         96.0
     """
-    if spread.variance <= 0:
-        return spread.n_least
+    alone = spread.mean * (1 - spread.mean)
+    if alone <= 0 or spread.variance <= 0:
+        return spread.n_least if alone <= 0 else spread.n
     t_ratio = student_quantile(max(1, spread.n - 1), level) / student_quantile(spread.df, level)
-    found = spread.mean * (1 - spread.mean) / spread.variance * t_ratio**2
-    return float(np.clip(found, spread.n_least, spread.n))
+    return float(np.clip(alone / spread.variance * t_ratio**2, spread.n_least, spread.n))
 
 
 def share_interval(spread: Spread, level: float = 0.95) -> Ends:
@@ -143,10 +144,10 @@ def signed_interval(spread: Spread, n_plus: int, n_minus: int, level: float = 0.
         n_minus: Number of values of -1.
         level: Coverage of the interval.
     """
-    plain = (n_plus + n_minus) / spread.n - spread.mean**2
-    n = spread.n_least
-    if spread.variance > 0:
-        n = float(np.clip(plain / spread.variance, spread.n_least, spread.n))
+    alone = (n_plus + n_minus) / spread.n - spread.mean**2
+    n = spread.n_least if alone <= 0 else float(spread.n)
+    if alone > 0 and spread.variance > 0:
+        n = float(np.clip(alone / spread.variance, spread.n_least, spread.n))
     plus, minus = ((n * count / spread.n + 1) / (n + 2) for count in (n_plus, n_minus))
     middle = plus - minus
     reach = student_quantile(spread.df, level) * ((plus + minus - middle**2) / (n + 2)) ** 0.5

@@ -94,7 +94,8 @@ def clustered_interval(values: Sequence[float | None], clusters: Sequence[str], 
     if len(sums) > 1:
         spread = cluster_spread(sums, counts)
         ends = share_interval(spread, level) if are_shares(numbers) else student_interval(spread, level)
-    return Interval(float(sums.sum() / counts.sum()), *(ends or (None, None)), len(kept), len(values))
+    low, high = ends or (None, None)
+    return Interval(float(sums.sum() / counts.sum()), low, high, len(kept), len(values))
 
 
 def are_shares(values: Iterable[float]) -> bool:

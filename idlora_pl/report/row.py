@@ -19,6 +19,9 @@ PATHS = ("clip", "reference", "target", "first_frame")
 N_ITEMS = "manifest_items"
 """Note of how many items the manifest has, scored or not."""
 
+DOUBTS = ("at the edge of the search", "with a correlation that unrelated curves reach")
+"""Why a lag may be none; a scorer writes them into the detail `<score>_doubt` of a clip."""
+
 _NAMED = ("key", "row", "speaker", "seed", "reasons")
 
 
@@ -113,6 +116,11 @@ class ScoreRow:
         """Return what made a score; None where no scorer claims it."""
         return next((found for found in self.scorers.values() if score in found.scores), None)
 
+    def doubt(self, score: str) -> str:
+        """Return why a value may be none, in the words of its scorer; "" where it says nothing."""
+        found = self.facts(score)
+        return "" if found is None else found.details.get(f"{score}_doubt", "")
+
     def is_verified(self, score: str) -> bool:
         """Say whether the anchor of the scorer behind a score had passed on the machine that scored."""
         found = self.facts(score)
@@ -146,7 +154,8 @@ class ScoreRow:
         row = json.loads(line)
         if not isinstance(row, dict) or not {"key", "row", "speaker"} <= row.keys():
             raise ValueError("a row needs the keys key, row and speaker")
-        named = {name: _name(name, row[name]) for name in ("key", "row", "speaker")} | {"seed": _seed(row.get("seed"))}
+        named: dict[str, Any] = {name: _name(name, row[name]) for name in ("key", "row", "speaker")}
+        named["seed"] = _seed(row.get("seed"))
         if "scorer" not in row:
             return _old(named, row)
         scorer = row["scorer"]

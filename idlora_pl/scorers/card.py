@@ -80,6 +80,8 @@ class Score:
         digits: Digits after the point.
         worst: What a clip that could not be scored counts as in means with a penalty; None where no such value
             makes sense.
+        margin: The largest difference that still counts as not worse; None where none is named.
+        note: What a reader of the number must know, printed under tables that hold it.
     """
 
     name: str
@@ -87,6 +89,8 @@ class Score:
     better: Literal["higher", "lower", "near zero"]
     digits: int = 3
     worst: float | None = None
+    margin: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

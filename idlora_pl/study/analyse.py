@@ -20,9 +20,9 @@ class Preference:
         wins: Answers for the first method.
         ties: Answers for neither.
         losses: Answers for the second method.
-        p: Two-sided p-value, over items and raters, that both are as likely among decided answers; None where there is
-            one item or one rater, and for published shares.
-        low: Lower end of the 95 % interval of the share of wins among wins and losses, over items and raters; None as p.
+        p: Two-sided p-value, over items and raters, that both are as likely among decided answers; None where there
+            is one item or one rater, and for published shares.
+        low: Lower end of the 95 % interval of the share of wins among wins and losses, over items and raters, or None.
         high: Upper end of it.
         n_items: Items of the decided answers; 0 for published shares.
         n_raters: Raters of them; 0 for published shares.
@@ -114,8 +114,8 @@ def _preference(given: Ratings) -> Preference:
     """Summarise answers of +1 (first method), 0 (tie) and -1 (second) by item and rater."""
     wins, ties, losses = (sum(value == side for value in given.values()) for side in (1, 0, -1))
     won = {place: float(value > 0) for place, value in given.items() if value}
-    ends = two_way_interval(won, are_shares=True) or (None, None)
-    return Preference(wins, ties, losses, two_way_p_value(won, are_shares=True), *ends, *n_of_each(won))
+    low, high = two_way_interval(won, are_shares=True) or (None, None)
+    return Preference(wins, ties, losses, two_way_p_value(won, are_shares=True), low, high, *n_of_each(won))
 
 
 def opinions(answers: Answers, question: str) -> list[OpinionRow]:

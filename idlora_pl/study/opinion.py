@@ -47,7 +47,8 @@ def opinion(answers: Ratings) -> Opinion:
     if not answers:
         raise ValueError("an opinion question has no answers; collect some before analysing it")
     mean = float(np.mean(list(answers.values())))
-    return Opinion(mean, *(two_way_interval(answers) or (None, None)), len(answers), *n_of_each(answers))
+    low, high = two_way_interval(answers) or (None, None)
+    return Opinion(mean, low, high, len(answers), *n_of_each(answers))
 
 
 def n_of_each(answers: Ratings) -> tuple[int, int]:

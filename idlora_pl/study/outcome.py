@@ -33,7 +33,6 @@ from idlora_pl.study.render import (
     to_data,
 )
 
-
 _HOW = (
     "[95 %]: interval over items and raters, as if both were drawn anew (docs/studies.md); none where all answers are "
     "equal."

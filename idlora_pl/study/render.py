@@ -151,13 +151,13 @@ def preference_notes(held: Mapping[str, Any], rows: Sequence[PreferenceRow]) -> 
     for row in rows:
         if claimed is not None and row.p_worst is not None and row.p_worst >= claimed:
             said.append(
-                f"{row.comparison}, {row.question}: p < {claimed} is claimed; even a two-sided sign test that takes all "
-                f"answers for independent gives {p_range(row.p_least, row.p_worst)}, over the counts that round to these "
-                "shares."
+                f"{row.comparison}, {row.question}: p < {claimed} is claimed; even a two-sided sign test that takes "
+                f"all answers for independent gives {p_range(row.p_least, row.p_worst)}, over the counts that round to "
+                "these shares."
             )
     said.append(
-        "p from a two-sided sign test that takes all answers for independent, ties left out. Answers to one item, and of "
-        "one rater, are not: there is no interval and no p over items and raters, because the raw answers were not "
+        "p from a two-sided sign test that takes all answers for independent, ties left out. Answers to one item, and "
+        "of one rater, are not: there is no interval and no p over items and raters, because the raw answers were not "
         "published."
     )
     return said
@@ -169,12 +169,12 @@ def opinion_notes(held: Mapping[str, Any], found: AcrossScenarios | None) -> lis
     if found is not None:
         first, second = found.methods
         said.append(
-            f"{first} ahead of {second} in {found.n_ahead} of {found.n} scenarios, by {found.difference:+.2f} on average: "
-            f"paired t-test over scenarios p = {p_number(found.p_t)}, sign test p = {p_number(found.p_sign)}."
+            f"{first} ahead of {second} in {found.n_ahead} of {found.n} scenarios, by {found.difference:+.2f} on "
+            f"average: paired t-test over scenarios p = {p_number(found.p_t)}, sign test p = {p_number(found.p_sign)}."
         )
     said.append(
-        "± as published, over answers. The answers of one rater and to one item are not independent, so no test follows "
-        "from these; the raw answers were not published."
+        "± as published, over answers. The answers of one rater and to one item are not independent, so no test "
+        "follows from these; the raw answers were not published."
     )
     return said
 
