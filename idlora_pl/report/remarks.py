@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from idlora_pl.curve import DOUBTS
 from idlora_pl.report.agreement import unlike_versions, unnamed_scorers
 from idlora_pl.report.mixed import mixed_versions
 from idlora_pl.report.reasons import is_failure
-from idlora_pl.report.row import DOUBTS
 from idlora_pl.report.scores import ScoreRow, metric_names
 from idlora_pl.report.table import Table
 
@@ -18,6 +18,8 @@ def remarks_of(table: Table, scores: Sequence[ScoreRow], by_row: Mapping[str, Se
     yield from _unpunished(table, by_row)
     yield from _unlike_seeds(table, by_row)
     yield from _doubtful_lags(table, by_row)
+    held = {metric for found in by_row.values() for score in found for metric in score.scores}
+    yield from (f"{column.title}: {column.note}" for column in table.columns if column.note and column.metric in held)
     yield from unlike_versions(by_row, metrics)
     yield from unnamed_scorers(by_row, metrics)
     yield from mixed_versions([score for found in by_row.values() for score in found])

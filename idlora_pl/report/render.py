@@ -180,17 +180,12 @@ def _has_seeds(table: Table) -> bool:
     return any(seeds_text(table, row) for row in table.rows)
 
 
-def _is_held(table: Table, column: Column) -> bool:
-    return any(cell.interval.n_scored for cell in table.cells if cell.metric == column.metric)
-
-
 def notes(table: Table) -> list[str]:
     """Return the sentences under a table: what the numbers are, missing rows, sources of quoted rows."""
     said = list(table.findings)
     said += [_HOW, *([_HOW_PAIRED] if table.comparisons else []), *([_HOW_SEEDS] if _has_seeds(table) else [])]
     said += penalty_lines(table)
     said += [*doubts(table), *table.remarks]
-    said += [f"{column.title}: {column.note}" for column in table.columns if column.note and _is_held(table, column)]
     if reproduction_lines(table):
         said.append("Covered: our 95 % interval contains the published value.")
     said += [

@@ -19,9 +19,6 @@ PATHS = ("clip", "reference", "target", "first_frame")
 N_ITEMS = "manifest_items"
 """Note of how many items the manifest has, scored or not."""
 
-DOUBTS = ("at the edge of the search", "with a correlation that unrelated curves reach")
-"""Why a lag may be none; a scorer writes them into the detail `<score>_doubt` of a clip."""
-
 _NAMED = ("key", "row", "speaker", "seed", "reasons")
 
 
@@ -48,7 +45,7 @@ class ScorerFacts:
     def to_dict(self) -> dict[str, Any]:
         """Return what a line says about the scorer, without what is empty."""
         about = {"weights": self.weights, "verified": self.verified, "versions": self.versions, "details": self.details}
-        curves = {name: asdict(curve) for name, curve in self.curves.items()}
+        curves = {name: _without_marks(asdict(curve)) for name, curve in self.curves.items()}
         return {name: value for name, value in (about | {"curves": curves}).items() if value or value is False}
 
     @classmethod
@@ -59,6 +56,7 @@ class ScorerFacts:
                 _number("start_s", curve["start_s"]),
                 _number("step_s", curve["step_s"]),
                 tuple(value if value is None else _number(name, value) for value in curve["values"]),
+                tuple(int(_number("marked", place)) for place in curve.get("marked", [])),
             )
             for name, curve in _mapping("curves", line.get("curves", {})).items()
         }
@@ -183,6 +181,11 @@ def _old(named: Mapping[str, Any], row: Mapping[str, Any]) -> ScoreRow:
         reasons=_texts("reasons", row.get("reasons", {})),
         notes={name: value for name, value in rest.items() if isinstance(value, str)},
     )
+
+
+def _without_marks(curve: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the marks where there are none, as in older lines."""
+    return {name: value for name, value in curve.items() if name != "marked" or value}
 
 
 def _is_number(value: object) -> bool:

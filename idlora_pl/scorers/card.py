@@ -138,6 +138,8 @@ class Card:
         metric = self.build(weights)
         if set(metric.names) != {score.name for score in self.scores}:
             raise ValueError(f"scorer {self.name} gives {metric.names}, its card says {[s.name for s in self.scores]}")
+        if set(metric.distances) != (near_zero := {score.name for score in self.scores if score.better == "near zero"}):
+            raise ValueError(f"scorer {self.name} averages the size of {metric.distances}, its card says {near_zero}")
         return metric
 
     def digest(self, weights: Path) -> str:

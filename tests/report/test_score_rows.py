@@ -30,7 +30,13 @@ FACTS = st.builds(
     details=st.dictionaries(st.sampled_from(["crop", "heard"]), st.text()),
     curves=st.dictionaries(
         st.sampled_from(["offset"]),
-        st.builds(Curve, st.floats(0, 9), st.floats(0.1, 9), st.lists(st.none() | st.floats(-9, 9)).map(tuple)),
+        st.builds(
+            Curve,
+            st.floats(0, 9),
+            st.floats(0.1, 9),
+            st.lists(st.none() | st.floats(-9, 9)).map(tuple),
+            st.lists(st.integers(0, 9)).map(tuple),
+        ),
     ),
 )
 ROWS = st.builds(
