@@ -244,11 +244,16 @@ def test_a_flip_that_gives_the_same_sum_counts(n_speakers: int) -> None:
     assert sign_flip_p_value(np.array([3.0] + [0.0] * (n_speakers - 1)), n_flips=100) == 1
 
 
-def test_flips_that_are_equal_but_for_rounding_count() -> None:
-    # 0.1 + 0.2 - 0.3 is 5e-17 and not 0; every flip is at least as far from zero
-    sums = np.array([0.1, 0.2, -0.3])
-    assert sign_flip_p_value(sums) == 1
-    assert sign_flip_p_value(np.array([0.1, 0.2, 0.3])) == 2 / 8
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_flips_that_are_equal_but_for_rounding_count(scale: float) -> None:
+    # 0.7 + 0.1 - 0.1 is 1e-16 above 0.7 - 0.1 + 0.1; of the eight flips, six are at least as far from zero
+    assert sign_flip_p_value(scale * np.array([0.7, 0.1, -0.1])) == 6 / 8
+    assert sign_flip_p_value(scale * np.array([0.1, 0.2, 0.3])) == 2 / 8
+
+
+def test_all_flips_are_tried_where_they_are_as_many_as_allowed() -> None:
+    assert sign_flip_p_value(np.ones(6), n_flips=64) == 2 / 64
+    assert sign_flip_p_value(np.ones(6), n_flips=63) != 2 / 64
 
 
 def test_random_flips_come_close_to_all_flips() -> None:
@@ -283,7 +288,7 @@ def test_paired_difference_by_hand() -> None:
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=9), st.floats(-0.5, 0.5))
 def test_the_p_value_of_a_margin_is_that_of_differences_moved_by_it(gaps: list[float], null: float) -> None:
     keys = [str(i) for i in range(len(gaps))]
-    zero, speakers = dict.fromkeys(keys, 0.0), {key: key[-1] for key in keys}
+    zero, speakers = dict.fromkeys(keys, 0.0), {key: "one" if key in "012" else key for key in keys}
     there = paired_difference(dict(zip(keys, gaps, strict=True)), zero, speakers, null=null)
     moved = paired_difference({key: gap - null for key, gap in zip(keys, gaps, strict=True)}, zero, speakers)
     assert there.p_margin == pytest.approx(moved.p, abs=0.01)
