@@ -155,15 +155,15 @@ def test_a_lag_no_higher_than_chance_keeps_its_value_and_says_so() -> None:
 
 @pytest.mark.parametrize(("duration_s", "mean", "rare"), CHANCE[:5])
 def test_unrelated_curves_reach_what_the_table_says(duration_s: float, mean: float, rare: float) -> None:
-    # 300 pairs: three standard errors of the mean are 0.02, of the 95 % point about 0.05
+    # 120 pairs: three standard errors of the mean are 0.03, of the 95 % point about 0.08
     generator, found = torch.Generator().manual_seed(3), []
-    for _ in range(300):
+    for _ in range(120):
         mouth, level = (
             syllables(torch.randn(round(100 * duration_s), generator=generator).double(), 8.0) for _ in range(2)
         )
         found.append(lag_correlations(mouth, level, 10).max().item())
-    assert np.mean(found) == pytest.approx(mean, abs=0.025)
-    assert np.quantile(found, 0.95) == pytest.approx(rare, abs=0.06)
+    assert np.mean(found) == pytest.approx(mean, abs=0.035)
+    assert np.quantile(found, 0.95) == pytest.approx(rare, abs=0.09)
     assert f"{mean:.2f}" in DOCS
     assert chance_correlation(duration_s) == (mean, rare)
 
