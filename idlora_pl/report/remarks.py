@@ -18,6 +18,7 @@ def remarks_of(table: Table, scores: Sequence[ScoreRow], by_row: Mapping[str, Se
     yield from _unpunished(table, by_row)
     yield from _unlike_seeds(table, by_row)
     yield from _doubtful_lags(table, by_row)
+    yield from _perhaps_copied(metrics)
     held = {metric for found in by_row.values() for score in found for metric in score.scores}
     yield from (f"{column.title}: {column.note}" for column in table.columns if column.note and column.metric in held)
     yield from unlike_versions(by_row, metrics)
@@ -68,6 +69,15 @@ def _doubtful_lags(table: Table, by_row: Mapping[str, Sequence[ScoreRow]]) -> It
                     parts.append(f"{label} {n} of {len(valued)}")
             if parts:
                 yield f"{column.title}: values {why} may be no lags; they are marked ({', '.join(parts)})."
+
+
+def _perhaps_copied(metrics: Sequence[str]) -> Iterator[str]:
+    """Warn of the similarity of the nano world where nothing beside it tells a voice from a copied recording."""
+    if "speaker_similarity" in metrics and "reference_word_leak" not in metrics:
+        yield (
+            "speaker similarity stands without reference_word_leak, so a reference that is played back would count as a "
+            "likeness (docs/nano.md); score with `--scorers nano` and show both."
+        )
 
 
 def has_failed(score: ScoreRow, metric: str) -> bool:

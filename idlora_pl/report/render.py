@@ -41,10 +41,8 @@ _HOW = (
     "Mean [95 % interval over speakers; exact where every value is 0 or 1, none where all speakers are alike]; n is "
     "clips scored / items of the row."
 )
-_HOW_PAIRED = (
-    "Paired: a - b on the clips that both rows have a value for, p from sign flips over speakers; dropped: clips "
-    "without a value in one or both."
-)
+_HOW_PAIRED = "Paired: a - b on the clips that both rows have a value for, p from sign flips over speakers"
+_HOW_DROPPED = "; dropped: clips without a value in one or both"
 _HOW_SEEDS = (
     "Seeds: a clip counts once, with the mean over its seeds. How seeds of one clip differ is in the intervals as far "
     "as clips and speakers show it; another training is not."
@@ -176,6 +174,10 @@ def doubts(table: Table) -> list[str]:
     return said
 
 
+def _has_dropped(table: Table) -> bool:
+    return any(one.difference.n_dropped for one in table.comparisons)
+
+
 def _has_seeds(table: Table) -> bool:
     return any(seeds_text(table, row) for row in table.rows)
 
@@ -183,7 +185,10 @@ def _has_seeds(table: Table) -> bool:
 def notes(table: Table) -> list[str]:
     """Return the sentences under a table: what the numbers are, missing rows, sources of quoted rows."""
     said = list(table.findings)
-    said += [_HOW, *([_HOW_PAIRED] if table.comparisons else []), *([_HOW_SEEDS] if _has_seeds(table) else [])]
+    said.append(_HOW)
+    if table.comparisons:
+        said.append(_HOW_PAIRED + (_HOW_DROPPED if _has_dropped(table) else "") + ".")
+    said += [_HOW_SEEDS] if _has_seeds(table) else []
     said += penalty_lines(table)
     said += [*doubts(table), *table.remarks]
     if reproduction_lines(table):
@@ -207,7 +212,9 @@ def blocks(table: Table) -> list[Sheet]:
     """Return the blocks under a table: paired differences, and ours beside published."""
     found = []
     if table.comparisons:
-        found.append(Sheet(PAIRED_HEADS, tuple(comparison_lines(table))))
+        # the last column says nothing where no clip was dropped
+        n_shown = len(PAIRED_HEADS) - (not _has_dropped(table))
+        found.append(Sheet(PAIRED_HEADS[:n_shown], tuple(line[:n_shown] for line in comparison_lines(table))))
     if lines := reproduction_lines(table):
         heads = ("ours / published", "metric", "ours", "published", "difference", "covered")
         found.append(Sheet(heads, tuple(lines)))
