@@ -176,6 +176,29 @@ def test_paired_differences_of_shares_are_never_without_width() -> None:
     assert (0.9 < apart.ci_low < apart.diff, apart.ci_high) == (True, 1)
 
 
+def paired_shares(gaps: list[int], speakers: list[str]) -> tuple[float, float]:
+    """The interval of the mean of differences of +1, 0 and -1 of 0/1 scores."""
+    keys = [str(i) for i in range(len(gaps))]
+    a, b = ({key: float(gap == sign) for key, gap in zip(keys, gaps, strict=True)} for sign in (1, -1))
+    found = paired_difference(a, b, dict(zip(keys, speakers, strict=True)))
+    return found.ci_low, found.ci_high
+
+
+def test_the_difference_of_shares_by_hand() -> None:
+    gaps = [1] * 10 + [-1] * 2 + [0] * 28
+    alone = paired_shares(gaps, [str(i) for i in range(40)])
+    plus, minus = 11 / 42, 3 / 42  # Bonett and Price: one more of either, two more in all
+    reach = scipy_stats.t.ppf(0.975, 39) * ((plus + minus - (plus - minus) ** 2) / 42) ** 0.5
+    assert alone == pytest.approx((plus - minus - reach, plus - minus + reach))
+    # four equal clips of each speaker count as one
+    alike = paired_shares([gap for gap in gaps for _ in range(4)], [str(i) for i in range(40) for _ in range(4)])
+    assert alike == pytest.approx(alone, abs=0.003)
+    # clips that differ as much inside of speakers as between them count all; here all speakers are alike
+    inside = paired_shares([1, -1] * 40, [str(i // 2) for i in range(80)])
+    reach = scipy_stats.t.ppf(0.975, 39) * (1 / 82 * 80 / 82 + 2 / 82 / 82) ** 0.5
+    assert inside == pytest.approx((-reach, reach), rel=0.02)
+
+
 def test_where_all_speakers_are_alike_no_interval_is_made_up() -> None:
     for value in (0.3, 0.1 + 0.2, 7.0):
         found = clustered_interval([value] * 8, [str(i) for i in range(8)])

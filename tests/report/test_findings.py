@@ -79,6 +79,25 @@ def test_an_interval_without_the_p_value_is_not_enough() -> None:
         assert found(replace(made, comparisons=(comparison,))).startswith(verdict)
 
 
+@pytest.mark.parametrize("claimed", [False, True])
+def test_an_interval_that_ends_at_the_line_does_not_leave_it_out(claimed: bool) -> None:
+    made = table(around(0.0, 0.01), [0.0] * 12, WER)
+    line = 0.01 if claimed else 0.0  # the worse side of an error rate is above
+    for low, high in ((line - 0.1, line), (line, line + 0.1)):
+        sure = replace(made.comparisons[0].difference, ci_low=low, ci_high=high, p=0.001, p_margin=0.001)
+        said = found(
+            replace(made, comparisons=(replace(made.comparisons[0], difference=sure),)), only_not_worse=claimed
+        )
+        assert said.startswith(f"not shown, the interval contains {'the margin' if claimed else 'zero'}")
+
+
+def test_one_interval_that_contains_zero_is_enough_to_say_so() -> None:
+    made = table(MIXED, LOW, "speaker_similarity")
+    beyond = replace(made.comparisons[0].difference, ci_low=0.1, ci_high=0.2, p=0.06)
+    both = replace(made.comparisons[0], penalised=beyond)
+    assert found(replace(made, comparisons=(both,))).startswith("not shown, the interval contains zero")
+
+
 def test_a_p_value_without_the_interval_is_not_enough() -> None:
     made = table(MIXED, LOW, "speaker_similarity")
     comparison = replace(made.comparisons[0], difference=replace(made.comparisons[0].difference, p=0.01))
