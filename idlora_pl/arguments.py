@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from pickle import UnpicklingError
 from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
@@ -33,11 +32,6 @@ class OneLineParser(LightningArgumentParser):
 
 def sentence(error: Exception) -> str:
     """Say in one line what is wrong with the input; Lightning's and torch's own errors get the fix added."""
-    if isinstance(error, UnpicklingError):
-        return (
-            "the file of --ckpt_path is no checkpoint; give a .ckpt that `idlora fit` wrote, "
-            "or pass an adapter.safetensors with --model.adapter"
-        )
     line = " ".join(str(error).split())
     if isinstance(error, MisconfigurationException):
         line = line.rstrip(".")

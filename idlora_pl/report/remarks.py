@@ -75,7 +75,7 @@ def _perhaps_copied(metrics: Sequence[str]) -> Iterator[str]:
     """Warn of the similarity of the nano world where nothing beside it tells a voice from a copied recording."""
     if "speaker_similarity" in metrics and "reference_word_leak" not in metrics:
         yield (
-            "speaker similarity stands without reference_word_leak, so a reference that is played back would count as a "
+            "speaker similarity stands without reference_word_leak, so a reference that is played back would count as "
             "likeness (docs/nano.md); score with `--scorers nano` and show both."
         )
 

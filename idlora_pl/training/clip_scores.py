@@ -29,6 +29,9 @@ from idlora_pl.scoring.rows import notes_of, score_clip
 from idlora_pl.training.made import Made, run_folder, write_made
 from idlora_pl.training.module import IDLoRA
 
+SCORES = "scores.jsonl"
+"""File of a run's scores, in its folder."""
+
 
 class ScoreClips(Callback):
     """Score every clip that is generated and append its lines to `scores.jsonl`.
@@ -49,7 +52,7 @@ class ScoreClips(Callback):
         self,
         scorer: ClipScorer | None = None,
         row: str = "generated",
-        scores: str = "scores.jsonl",
+        scores: str = SCORES,
         clips: str = "clips",
         scorers: str | None = None,
         weights: str | None = None,
@@ -162,11 +165,12 @@ class SampleClips(Callback):
             return
         written = [run_folder(trainer) / folder / f"{entry['output_name']}.mp4" for entry in self._entries]
         paths = [str(path) for path in written if path.is_file()]
+        step = max(trainer.global_step - 1, 0)  # Lightning counts from 0, also for the losses of this validation
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_video("samples", paths, step=trainer.global_step)
+                logger.log_video("samples", paths, step=step)
             if rows:
-                logger.log_metrics(means(rows, "val"), step=trainer.global_step)
+                logger.log_metrics(means(rows, "val"), step=step)
 
 
 def of_all_ranks(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
