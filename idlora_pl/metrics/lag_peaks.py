@@ -17,14 +17,14 @@ STEPS_PER_SECOND = 100
 CHANCE = (
     (1.0, 0.60, 0.80),
     (1.3, 0.54, 0.74),
-    (2.0, 0.41, 0.58),
+    (2.0, 0.42, 0.59),
     (3.0, 0.34, 0.49),
     (5.0, 0.26, 0.38),
     (10.0, 0.18, 0.27),
     (20.0, 0.13, 0.19),
 )
 """Seconds, and the highest correlation of unrelated curves among lags of up to 10 frames: its mean, and what one of
-twenty exceeds. From 2000 pairs of noise of 2 to 8 Hz: `python experiments/simulate_intervals.py --only lags`."""
+twenty exceeds. From 4000 pairs of noise of 2 to 8 Hz: `python experiments/simulate_intervals.py --only lags`."""
 STILL = 1e-3
 """Least standard deviation of the mouth's opening, in distances between the irises, and of the level in dB."""
 
