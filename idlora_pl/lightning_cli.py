@@ -64,8 +64,9 @@ class IDLoRACLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, say which lists are replaced, and refuse what needs no model to be seen."""
+        replaced = replaced_lists(args if isinstance(args, list) else sys.argv[1:])
         super().parse_arguments(parser, args)
-        for said in replaced_lists(args if isinstance(args, list) else sys.argv[1:]):
+        for said in replaced:
             print(f"idlora: {said}", file=sys.stderr)
         config, run = self._config, Path(self._config.run)
         refuse_no_folder(config.run)

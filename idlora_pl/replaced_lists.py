@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
+
+from idlora_pl.files import read_text
 
 _CONFIGS = ("-c", "--config")
 
@@ -16,10 +17,13 @@ def replaced_lists(arguments: Sequence[str]) -> list[str]:
     """Say which lists of configuration files are replaced by a later file or by an option.
 
     Args:
-        arguments: Of the command line, as they were accepted.
+        arguments: Of the command line.
 
     Returns:
         A sentence for each. Numbers of the same count, such as two guidance scales, are a value and not a list.
+
+    Raises:
+        TextError: A configuration file is not UTF-8.
     """
     before: dict[str, tuple[str, list[Any]]] = {}
     said = []
@@ -53,7 +57,7 @@ def _sources(arguments: Sequence[str]) -> Iterator[tuple[str, Any]]:
         if not equals and left and not left[0].startswith("--"):
             value = left.pop(0)
         if name in _CONFIGS:
-            yield value, _parsed(Path(value).read_text(encoding="utf-8") if os.path.isfile(value) else value)
+            yield value, _parsed(read_text(value) if os.path.isfile(value) else value)
         else:
             yield name, {name.removeprefix("--"): _parsed(value)}
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
-from idlora_pl.files import replacing
+from idlora_pl.files import decoded, replacing, split_lines
 from idlora_pl.locks import locked
 from idlora_pl.report.row import ScoreRow
 
@@ -55,10 +55,11 @@ def drop_scores(path: Path, drop: Callable[[ScoreRow], bool]) -> int:
 
 def lines_of(path: Path) -> list[str]:
     """Return the whole lines of a file that others may be writing to; the last one may lack its line end."""
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        lines = file.read().split("\n")
-    last = lines.pop()
+        held = file.read()
+    whole, _, last = decoded(held, str(path)).rpartition("\n")
+    lines = split_lines(whole)
     if last and _is_whole(last):
         lines.append(last)
     elif last:
