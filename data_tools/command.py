@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from jsonargparse import auto_cli
 
-from idlora_pl.yaml_checks import refuse_other_encodings
+from idlora_pl.replaced_lists import replaced_lists
 
 
 def flags_of(tool: Callable[..., None]) -> set[str]:
@@ -49,7 +49,8 @@ def run(tool: Callable[..., None], arguments: Sequence[str] | None = None) -> No
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        refuse_other_encodings(given)
+        for said in replaced_lists(given):
+            print(f"{tool.__name__}: {said}", file=sys.stderr)
         auto_cli(tool, args=spelt_out(given, flags_of(tool)), as_positional=True, allow_abbrev=False)
     except (ValueError, OSError) as error:
         sys.exit(f"{tool.__name__}: {sentence_of(error)}")

@@ -34,7 +34,7 @@ from data_tools.manifest import Row, write_rows
 from data_tools.write_shards import write_shards
 from idlora_pl.data.index import INDEX_NAME
 from idlora_pl.files import replacing
-from idlora_pl.yaml_checks import refuse_other_encodings
+from idlora_pl.replaced_lists import replaced_lists
 
 CONSENT_STEPS = ("cut_clips", "find_speakers")
 """After these it is known whose consent is missing."""
@@ -145,8 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags |= {f"--{step.verb}.{flag[2:]}" for step in EVERY_STEP for flag in flags_of(step.tool)}
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        refuse_other_encodings(given)
+        replaced = replaced_lists(given)
         chosen = parser.parse_args(spelt_out(given, flags))
+        for said in replaced:
+            print(f"prepare: {said}", file=sys.stderr)
         settings = _plain(chosen)
         for step in EVERY_STEP:
             if not isinstance(settings[step.verb], dict):

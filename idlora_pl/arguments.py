@@ -5,15 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Sequence
-from pickle import UnpicklingError
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from idlora_pl import tools
-from idlora_pl.yaml_checks import refuse_other_encodings
 
 BAD_INPUT = (*tools.BAD_INPUT, MisconfigurationException)
 """As of the tools, and what Lightning says of settings."""
@@ -23,13 +20,6 @@ _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')(
 
 class OneLineParser(LightningArgumentParser):
     """LightningCLI's parser, without a page of usage before each error."""
-
-    def parse_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, *more: Any, **options: Any
-    ) -> Any:
-        """Parse a command line once the yaml files in it were looked at."""
-        refuse_other_encodings(sys.argv[1:] if args is None else args)
-        return super().parse_args(args, *more, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with status 2."""
@@ -42,11 +32,6 @@ class OneLineParser(LightningArgumentParser):
 
 def sentence(error: Exception) -> str:
     """Say in one line what is wrong with the input; Lightning's and torch's own errors get the fix added."""
-    if isinstance(error, UnpicklingError):
-        return (
-            "the file of --ckpt_path is no checkpoint; give a .ckpt that `idlora fit` wrote, "
-            "or pass an adapter.safetensors with --model.adapter"
-        )
     line = " ".join(str(error).split())
     if isinstance(error, MisconfigurationException):
         line = line.rstrip(".")

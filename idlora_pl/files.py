@@ -136,7 +136,17 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
         TextError: The file is not UTF-8.
         OSError: The file cannot be read.
     """
-    lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
+    return split_lines(read_text(path))
+
+
+def split_lines(text: str) -> list[str]:
+    r"""Return the lines of a text, which end at a line feed (or a carriage return and one) and nowhere else.
+
+    Example:
+        >>> split_lines("one\u2028still\r\ntwo\n")
+        ['one\u2028still', 'two']
+    """
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines if lines[-1] else lines[:-1]
 
 

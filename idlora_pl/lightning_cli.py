@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.plugins import CheckpointIO
 
 from idlora_pl.arguments import BAD_INPUT, OneLineParser, sentence
 from idlora_pl.data.datamodule import PairedClips
-from idlora_pl.training.callbacks import ScoreClips, WriteClips
+from idlora_pl.quiet import silence
+from idlora_pl.replaced_lists import replaced_lists
+from idlora_pl.seeds import checked_seed
+from idlora_pl.training.callbacks import SaveAdapter, ScoreClips, WriteClips
+from idlora_pl.training.metrics_file import MetricsFile
 from idlora_pl.training.module import IDLoRA
+from idlora_pl.training.precision import BFloat16Base, checked_precision
+from idlora_pl.training.run_config import SaveConfig
+from idlora_pl.training.run_folder import refuse_finished, refuse_no_folder, resume_folder, start_of
+from idlora_pl.training.saving import LocalCheckpoints, SaveCheckpoints
+from idlora_pl.training.stopping import StopOnSignal
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_steps": 6000,
@@ -41,20 +48,6 @@ DESCRIPTION = (
 
 WANDB = ("api.wandb.ai", 443)
 
-RESULTS = ("adapter.safetensors", "checkpoints", "config.yaml")
-"""What a training run leaves in its folder and must not lose to another run."""
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Save the resolved config: `config.yaml` of a training run, `predict.yaml` and so on beside it."""
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Choose the name by what is run, then save."""
-        self.overwrite = True
-        if stage != "fit":
-            self.config_filename = f"{TrainerFn(stage).value}.yaml"
-        super().setup(trainer, pl_module, stage)
-
 
 class IDLoRACLI(LightningCLI):
     """LightningCLI with the run's folder, the loggers and the values that data and model share."""
@@ -69,6 +62,30 @@ class IDLoRACLI(LightningCLI):
         parser.link_arguments("model.sampling.seed", "data.prompt_seed")
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, say which lists are replaced, and refuse what needs no model to be seen."""
+        replaced = replaced_lists(args if isinstance(args, list) else sys.argv[1:])
+        super().parse_arguments(parser, args)
+        for said in replaced:
+            print(f"idlora: {said}", file=sys.stderr)
+        config, run = self._config, Path(self._config.run)
+        refuse_no_folder(config.run)
+        if not isinstance(config.seed_everything, bool):
+            checked_seed(config.seed_everything, "seed_everything", end=2**32)
+        self._precision = checked_precision(config.trainer.precision)
+        self._start = start_of(None if config.ckpt_path is None else str(config.ckpt_path), run)
+        config.ckpt_path = None if self._start is None else str(self._start.path)
+        if self.config.subcommand == "fit":
+            refuse_finished(run, self._start)
+
+    def _parse_ckpt_path(self) -> None:
+        """Take no settings from a checkpoint: `IDLoRA` compares those that it keeps there when it is restored."""
+
+    @property
+    def _config(self) -> Namespace:
+        """What the command was called with."""
+        return self.config[self.config.subcommand]  # type: ignore[no-any-return]
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Say which arguments of the trainer's methods are not for the command line."""
@@ -78,7 +95,7 @@ class IDLoRACLI(LightningCLI):
 
     def before_predict(self) -> None:
         """Refuse an untrained adapter; write the clips, if no callback of the configuration does."""
-        config = self.config[self.subcommand]
+        config = self._config
         if config.model.use_adapter and config.model.adapter is None and config.ckpt_path is None:
             raise ValueError(
                 f"{self.subcommand} has no trained adapter: give --model.adapter FILE (or --ckpt_path FILE), "
@@ -111,41 +128,57 @@ class IDLoRACLI(LightningCLI):
     def _has(self, kind: type[Callback]) -> bool:
         return any(isinstance(callback, kind) for callback in self._callbacks)
 
+    def fit(self, **settings: Any) -> None:
+        """Train; a training that makes no step is refused and not passed over."""
+        self.trainer.fit(**settings)
+        start = 0 if self._start is None else self._start.step
+        if self.trainer.global_step == start:
+            raise ValueError(
+                f"no step was trained after step {start}; raise trainer.max_steps or max_epochs, or limit_train_batches"
+            )
+
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Build the trainer with loggers that write into the run's folder."""
-        config = self.config[self.subcommand] if self.subcommand else self.config
-        if self.subcommand == "fit" and not config.ckpt_path:
-            refuse_finished(Path(config.run))
-        if self.subcommand == "fit" and config.trainer.logger in (None, True):
-            part = f"resumed-{Path(config.ckpt_path).stem}" if config.ckpt_path else ""
-            kwargs["logger"] = loggers(config.run, part, use_wandb=config.wandb, project=config.project)
+        """Build the trainer, with what keeps a run's result whatever callbacks the configuration names."""
+        config, run, is_fit = self._config, Path(self._config.run), self.subcommand == "fit"
+        own = run if self._start is None or not is_fit else resume_folder(run, self._start.step)
+        given = self._get(self.config_init, "trainer")
+        callbacks = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
+        found = [callback for callback in callbacks if callback is not None]
+        name = "config.yaml" if is_fit else f"{self.subcommand}.yaml"
+        # first, because an adapter tells the checksum of this file
+        kwargs["callbacks"] = [SaveConfig(self._parser(self.subcommand), config, own / name), StopOnSignal(), *found]
+        if is_fit and not given.fast_dev_run:
+            kwargs["callbacks"] += _keepers(found, with_checkpoints=given.enable_checkpointing is not False)
+        if is_fit and config.trainer.logger in (None, True):
+            metrics = MetricsFile(run, start=0 if self._start is None else self._start.step, replaced=own)
+            kwargs["logger"] = [metrics, *(wandb_logger(run, config.project) if config.wandb else ())]
         elif config.trainer.logger is None:
             kwargs["logger"] = False
+        plugins = given.plugins if isinstance(given.plugins, list) else [given.plugins]
+        kwargs["plugins"] = [plugin for plugin in plugins if plugin is not None]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"].append(LocalCheckpoints())
+        if self._precision == "bf16-true":
+            kwargs["plugins"].append(BFloat16Base())
+        kwargs["precision"] = None if self._precision == "bf16-true" else config.trainer.precision and self._precision
         return super().instantiate_trainer(**kwargs)
 
 
-def refuse_finished(folder: Path) -> None:
-    """Raise ValueError when a new run would replace an earlier one; the CSV logger deletes what it finds."""
-    if any((folder / name).exists() for name in RESULTS):
-        raise ValueError(
-            f"{folder} holds an earlier run; give --run another folder, or continue that run with --ckpt_path"
-        )
+def _keepers(given: list[Callback], *, with_checkpoints: bool) -> list[Callback]:
+    """Return what keeps the result of a training, as far as the configuration names none of its kind."""
+    kinds: list[type[Callback]] = [SaveAdapter, *([SaveCheckpoints] if with_checkpoints else [])]
+    return [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in given)]
 
 
-def loggers(run: str, part: str, *, use_wandb: bool, project: str) -> list[CSVLogger | WandbLogger]:
-    """Return the CSV logger and, when asked for, W&B, offline if its server cannot be reached within a second.
+def wandb_logger(run: Path, project: str) -> list[Logger]:
+    """Return a logger of W&B, offline if its server cannot be reached within a second.
 
     Args:
         run: Folder of the run.
-        part: Folder inside it for `metrics.csv` and `config.yaml` of a resumed run, which would replace the first.
-        use_wandb: Whether to log to W&B, too.
         project: W&B project.
     """
-    found: list[CSVLogger | WandbLogger] = [CSVLogger(run, name=None, version=part, flush_logs_every_n_steps=10)]
-    if use_wandb:
-        Path(run).mkdir(parents=True, exist_ok=True)
-        found.append(WandbLogger(name=Path(run).name, project=project, save_dir=run, offline=not _wandb_reachable()))
-    return found
+    run.mkdir(parents=True, exist_ok=True)
+    return [WandbLogger(name=run.name, project=project, save_dir=str(run), offline=not _wandb_reachable())]
 
 
 def _wandb_reachable() -> bool:
@@ -162,10 +195,7 @@ def run(arguments: list[str] | None) -> None:
     Args:
         arguments: The command and its options; None takes those of the process.
     """
-    # PairedClips is: its position is in the checkpoint
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    # Lightning recommends other products in its log
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
+    silence()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     try:
         IDLoRACLI(
@@ -174,7 +204,7 @@ def run(arguments: list[str] | None) -> None:
             args=arguments,
             parser_class=OneLineParser,
             parser_kwargs={"parser_mode": "omegaconf+", "description": DESCRIPTION},
-            save_config_callback=SaveRunConfig,
+            save_config_callback=None,
             auto_configure_optimizers=False,
             seed_everything_default=42,
         )

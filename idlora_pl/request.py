@@ -15,6 +15,7 @@ from torch import Tensor
 from idlora_pl.media import read_image, read_voice
 from idlora_pl.media.sound import finite
 from idlora_pl.prompt import split_prompt
+from idlora_pl.seeds import checked_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class Request:
     def __post_init__(self) -> None:
         """Refuse what could not be generated."""
         split_prompt(self.prompt)
+        checked_seed(self.seed, "seed")
         face, voice = self.face, self.voice
         if face is not None and (face.ndim != 3 or len(face) != 3 or face.dtype != torch.uint8):
             raise ValueError(f"face must be uint8 (3, H, W); got {face.dtype} {tuple(face.shape)}; use read_image")

@@ -11,6 +11,7 @@ from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.method.guidance import Guidance, IdentityGuidance, ModalityGuidance, PerturbedGuidance, TextGuidance
 from idlora_pl.method.perturbation import Modalities
 from idlora_pl.method.sampler import NoiseSource
+from idlora_pl.seeds import checked_seed
 
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
 
@@ -147,6 +148,7 @@ class Sampling(Stage):
         for name, least in {"n_frames": 1, "height": 1, "width": 1, "batch_size": 1}.items():
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"sampling.{name} must be at least {least}; got {value}")
+        checked_seed(self.seed, "sampling.seed")
         if self.upscale != 1 or self.frozen_audio:
             raise ValueError(
                 f"the first stage has nothing to refine; got sampling.upscale {self.upscale}, sampling.frozen_audio "

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from idlora_pl.report import COLUMNS, Column, read_table, show, to_rich, write_report
 from idlora_pl.report.page.folder import write_page
+from idlora_pl.scorers.card import Score
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.study.published import is_published_study
 from idlora_pl.study.tool import study
@@ -54,5 +55,9 @@ def table(arguments: list[str]) -> None:
 
 def known_columns() -> dict[str, Column]:
     """Return the columns of all scores that scorers give, and those of tables by name."""
-    given = [score for card in CARDS.values() for score in card.scores]
-    return {s.name: Column(s.name, s.title, s.better, s.digits, s.worst) for s in given} | COLUMNS
+    return {score.name: as_column(score) for card in CARDS.values() for score in card.scores} | COLUMNS
+
+
+def as_column(score: Score) -> Column:
+    """Return the column of a score."""
+    return Column(score.name, score.title, score.better, score.digits, score.worst, score.margin, score.note)

@@ -1,25 +1,13 @@
 """Checks of yaml files that people write; errors name the file, the key, the value and what it must be."""
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from idlora_pl.files import TextError, read_text
-
-
-def refuse_other_encodings(arguments: Sequence[str]) -> None:
-    """Look at the yaml files that a command line names, which its parser would refuse without saying their names.
-
-    Raises:
-        ValueError: One is not UTF-8.
-    """
-    for argument in arguments:
-        path = Path(argument.partition("=")[2] if argument.startswith("-") else argument)
-        if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
-            read_text(path)
 
 
 def load_yaml(path: Path, wanted: str) -> object:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import wave
@@ -68,7 +69,7 @@ def predict(entry: dict[str, str], *arguments: str) -> list[str]:
 def test_a_run_is_trained_logged_resumed_and_not_replaced(fit, folder):
     fit("--run=run")
     names = {path.name for path in (folder / "run").iterdir()}
-    assert names == {"adapter.safetensors", "checkpoints", "config.yaml", "metrics.csv"}
+    assert names == {"adapter.safetensors", "best.ckpt", "checkpoints", "config.yaml", "metrics.csv"}
     log = (folder / "run/metrics.csv").read_text()
     assert "val/audio@0.5" in log
     checkpoint = next((folder / "run/checkpoints").glob("*.ckpt"))
@@ -82,6 +83,7 @@ def test_a_run_is_trained_logged_resumed_and_not_replaced(fit, folder):
     with safe_open(folder / "run/adapter.safetensors", "pt") as file:
         assert file.metadata()["steps"] == "3"
     assert (folder / "run/metrics.csv").read_text() == log
+    assert (folder / "run/resumed-2/config.yaml").is_file()
 
 
 def test_a_run_without_a_logger_does_not_replace_one(folder):
@@ -132,14 +134,24 @@ def test_validate_prints_the_same_losses_twice_and_lower_ones_with_an_adapter(na
     assert loss(f"--model.adapter={ASSETS / 'adapter.safetensors'}") < base
 
 
-def test_predict_writes_clips_and_test_scores_them(nano_data, folder):
+def test_predict_writes_clips_test_scores_them_and_neither_replaces_any(nano_data, folder):
     prompts = f"--data.prompts={nano_data}/test/prompts.json"
     common = ["-c", NANO, prompts, "--model.sampling.steps=2", BASE_ALONE, *QUIET]
     main(["predict", *common, "--run=run"])
     assert read_clip(folder / "run/clips/item-0001.mp4").frames.shape[0] == 33
-    main(["test", *common, "--run=run"])
-    assert [row.row for row in read_scores(folder / "run/scores.jsonl")] == ["test", "test"]
-    assert {"predict.yaml", "test.yaml"} <= {path.name for path in (folder / "run").iterdir()}
+    main(["test", *common, "--run=tested"])
+    assert [row.row for row in read_scores(folder / "tested/scores.jsonl")] == ["test", "test"]
+    before = {path: path.read_bytes() for run in ("run", "tested") for path in (folder / run).rglob("*.*")}
+    assert {"predict.yaml", "test.yaml"} <= {path.name for path in before}
+    for run in ("run", "tested"):
+        for command in ("predict", "test"):
+            said = fails(command, *common, f"--run={run}")
+            assert f"{run}/clips/item-0000.mp4 and 1 more of 2 clips of an earlier command would be replaced" in said
+            assert "give --run another folder, or remove the clips and their scores" in said
+    assert {path: path.read_bytes() for path in before} == before
+    shutil.rmtree(folder / "tested/clips")
+    said = fails("predict", *common, "--run=tested")
+    assert "tested/scores.jsonl has scores of an earlier clip tested/clips/item-0000.mp4, which is gone" in said
 
 
 @pytest.mark.slow

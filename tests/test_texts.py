@@ -4,25 +4,26 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_tools import command, prepare
 from data_tools.captions.files import read_texts
+from data_tools.command import run as run_tool
 from data_tools.consents import read_consents
 from data_tools.find_speakers import labels_of
 from data_tools.manifest import read_rows, write_rows
 from data_tools.pair_clips import pair_clips
 from data_tools.pairing import read_prompts as read_pair_prompts
-from idlora_pl import cli
+from data_tools.prepare import main as prepare
 from idlora_pl.data.disjoint import compare_speakers
 from idlora_pl.data.manifest import write_manifest
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.files import TextError, json_line, read_json, read_json_lines, read_lines, read_text, write_json_lines
+from idlora_pl.lightning_cli import run
+from idlora_pl.report import read_scores
 from idlora_pl.study.key import read_json as read_study
 from idlora_pl.yaml_checks import load_yaml
 
@@ -66,6 +67,11 @@ READERS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
         "captions.json",
         '[{"id": "a", "speaker": "Zoë"}]',
         lambda path: write_manifest(path.parent, path.parent / "out" / "m.json")[0]["speaker"],
+    ),
+    "scores": (
+        "scores.jsonl",
+        '{"key": "a", "row": "r", "speaker": "Zoë", "wer": 0.5}\n',
+        lambda path: read_scores(path)[0].speaker,
     ),
     "a yaml": ("t.yaml", "title: Zoë\n", lambda path: load_yaml(path, "a yaml")),
     "the key of a study": ("key.json", '{"study": "Zoë"}', lambda path: read_study(path, "restore it")),
@@ -117,21 +123,6 @@ def test_the_encoding_that_a_text_looks_like_is_named(tmp_path, encoding, text, 
     with pytest.raises(TextError) as caught:
         read_text(tmp_path / "a.txt")
     assert any(f"it looks like {name};" in str(caught.value) for name in names), caught.value
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_a_config_in_another_encoding_is_named_by_every_command(tmp_path, encoding, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["idlora"])
-    config = tmp_path / "my.yaml"
-    config.write_bytes("# Zoë\n".encode(encoding))
-    for run, arguments in (
-        (cli.main, ["predict", "-c", str(config)]),
-        (cli.main, ["fit", f"--config={config}"]),
-        (prepare.main, [str(tmp_path), "--config", str(config), "--output", str(tmp_path / "out")]),
-        (partial(command.run, pair_clips), ["--config", str(config), "a", "b"]),
-    ):
-        with pytest.raises(SystemExit, match=rf"^\w+: {config} is not UTF-8 text, it looks like .*; save it as UTF-8$"):
-            run(arguments)
 
 
 @given(text=st.text(st.one_of(st.sampled_from(SEPARATORS + "\n"), st.characters(codec="utf-8"))))
@@ -210,3 +201,29 @@ def test_texts_do_not_depend_on_the_locale(tmp_path):
     }
     subprocess.run([sys.executable, "-c", code, *files], env=settings, check=True)
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "rows.jsonl").read_bytes()
+
+
+CONFIGS = {
+    "fit": "data:\n  shards: nowhere-Zoë\n",
+    "prepare": "cut_clips: {centre_crop: true, any_sound: true, consents: nowhere-Zoë}\n",
+    "pair_clips": "prompts: nowhere-Zoë\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("command", CONFIGS)
+def test_a_configuration_is_read_like_every_text(command, encoding, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "own.yaml"
+    path.write_bytes(f"# Zoë\n{CONFIGS[command]}".encode(encoding))
+    (tmp_path / "raw").mkdir()
+    monkeypatch.setattr(sys, "argv", ["idlora"])
+    commands = {
+        "fit": lambda: run(["fit", "-c", str(path), "--model.base", "smoke", "--run", str(tmp_path / "run")]),
+        "prepare": lambda: prepare([str(tmp_path / "raw"), "--output", str(tmp_path / "out"), "--config", str(path)]),
+        "pair_clips": lambda: run_tool(pair_clips, ["--config", str(path), "clips.jsonl", "pairs.jsonl"]),
+    }
+    with pytest.raises(SystemExit) as stopped:
+        commands[command]()
+    said = f"{stopped.value} {capsys.readouterr().err}"
+    expected = "nowhere-Zoë" if encoding.startswith("utf-8") else "own.yaml is not UTF-8 text, it looks like"
+    assert expected in said, said

@@ -111,6 +111,11 @@ def opened(url: str) -> Iterator[Stream]:
     Raises:
         OSError: when it cannot be opened.
     """
+    if not is_remote(url):
+        # webdataset takes what stands before a colon for a protocol
+        with open(url, "rb") as file:
+            yield file
+        return
     if url.startswith("s3://") and "s3" not in os.environ.get("USE_AIS_FOR", "").split(":"):
         url = f"pipe:{shlex.join(['aws', 's3', 'cp', url, '-'])}"
     found = wds.gopen(url)
@@ -134,6 +139,8 @@ def without_secrets(url: str) -> str:
 def expanded(shards: str) -> tuple[str, list[str] | None]:
     """Split an address into the folder of a shard set and the addresses of its tars.
 
+    A folder that exists is a folder, whatever its name; braces in the name of one that exists are part of the name.
+
     Returns:
         The folder and None, or the address of the index and those of the tars that a brace pattern names.
 
@@ -148,15 +155,25 @@ def expanded(shards: str) -> tuple[str, list[str] | None]:
         >>> expanded("https://host/data/")
         ('https://host/data', None)
     """
-    is_command = shards.startswith("pipe:")
-    if not is_command and "{" not in shards and not shards.partition("?")[0].endswith(".tar"):
+    if not is_remote(shards):
+        folder, name = os.path.split(shards)
+        if os.path.isdir(shards) or ".tar" not in name:
+            return shards.rstrip("/") or "/", None
+        known = os.path.isdir(folder)
+        urls = [os.path.join(folder, tar) for tar in braceexpand.braceexpand(name)] if known else _expanded(shards)
+        return os.path.join(os.path.dirname(urls[0]), "index.json"), urls
+    if not shards.startswith("pipe:") and "{" not in shards and not shards.partition("?")[0].endswith(".tar"):
         return shards.rstrip("/"), None
-    urls = list(braceexpand.braceexpand(shards))
+    urls = _expanded(shards)
     found = [*_TAR_NAME.finditer(urls[0])]
     if not found:
         raise ValueError(f"{without_secrets(shards)} names no tar; give 'pipe:... pairs-{{000000..000007}}.tar'")
     start, end = found[-1].span()
     return f"{urls[0][:start]}index.json{urls[0][end:]}", urls
+
+
+def _expanded(pattern: str) -> list[str]:
+    return list(braceexpand.braceexpand(pattern))
 
 
 def tar_name(url: str) -> str:

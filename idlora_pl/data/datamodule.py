@@ -1,9 +1,12 @@
 """Batches of training pairs for Lightning, in an order that a resumed run continues."""
 
+from collections.abc import Sequence
+from math import lcm
 from typing import Any, get_args
 
 import torch.distributed as dist
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.utils.data import DataLoader
 
 from idlora_pl.data.addresses import is_remote
@@ -18,6 +21,7 @@ from idlora_pl.data.samples import ShardError
 from idlora_pl.data.stream import ShardSet, open_shards
 from idlora_pl.data.voice_files import voices_of
 from idlora_pl.data.voices import References, VoiceBank
+from idlora_pl.seeds import checked_seed
 
 
 class PairedClips(LightningDataModule):
@@ -57,7 +61,8 @@ class PairedClips(LightningDataModule):
             shuffle_buffer: samples that each worker holds to draw from (about 9 MB each at full size);
                 0 keeps the order of the shards.
             seed: of the order.
-            drop_last: whether an incomplete last batch is left out of training.
+            drop_last: whether an incomplete last batch is left out of training, and with accumulated batches an
+                incomplete last step; other samples in every epoch.
             cache: decode every sample once and keep all in memory, in the same order; for small sets.
             prompt_seed: entry i of `prompts` without a seed of its own is sampled with prompt_seed + i; the
                 command line sets it to `model.sampling.seed`.
@@ -73,6 +78,8 @@ class PairedClips(LightningDataModule):
         for name, number in (("max_faults", max_faults), ("retries", retries)):
             if number < 0:
                 raise ValueError(f"data.{name} must be at least 0; got {number}")
+        checked_seed(seed, "data.seed")
+        checked_seed(prompt_seed, "data.prompt_seed, which is model.sampling.seed,")
         super().__init__()
         self.shards, self.val_shards, self.prompts = shards, val_shards, prompts
         self.batch_size, self.num_workers, self.shuffle_buffer = batch_size, num_workers, shuffle_buffer
@@ -90,6 +97,11 @@ class PairedClips(LightningDataModule):
     def index(self) -> ShardIndex:
         """What the training shards hold."""
         return self._shard_set(self._needed("shards", self.shards)).index
+
+    @property
+    def entries(self) -> Sequence[dict[str, Any]]:
+        """What `predict` and `test` generate, once `setup` has read it."""
+        return self._entries
 
     @property
     def indices(self) -> dict[str, ShardIndex]:
@@ -115,13 +127,14 @@ class PairedClips(LightningDataModule):
     def train_dataloader(self) -> PairLoader:
         """Return the loader of training batches; it continues where a loaded checkpoint stood."""
         shards = self._needed("shards", self.shards)
-        loader = self._loader(shards, self.shuffle_buffer, self.drop_last)
+        batches_a_step = 1 if self.trainer is None else _batches_a_step(self.trainer)
+        loader = self._loader(shards, self.shuffle_buffer, self.drop_last, batches_a_step)
         loader.on_fault, loader.ahead = self.on_fault, loader.in_workers
         loader.change = None if self.references == "stored" else self._voices(shards).redrawn
         if (trainer := self.trainer) is not None:
             loader.current_epoch = lambda: trainer.current_epoch
         if self._restored is not None:
-            continue_from(self._restored, loader, {"references": self.references})
+            continue_from(self._restored, loader, self.index, {"references": self.references})
             self._restored = None
         self._training = loader
         return loader
@@ -160,7 +173,7 @@ class PairedClips(LightningDataModule):
 
         With `on_fault` "skip" all processes must call this together, as Lightning does.
         """
-        return {} if self._training is None else state_of(self._training, {"references": self.references})
+        return {} if self._training is None else state_of(self._training, self.index, {"references": self.references})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a position that `state_dict` returned."""
@@ -177,7 +190,7 @@ class PairedClips(LightningDataModule):
             self._bank = voices_of(self._shard_set(shards), self.references, seed=self.seed)
         return self._bank
 
-    def _loader(self, shards: str, shuffle_buffer: int, drop_last: bool) -> PairLoader:
+    def _loader(self, shards: str, shuffle_buffer: int, drop_last: bool, batches_a_step: int = 1) -> PairLoader:
         found = self._shard_set(shards)
         distributed = dist.is_available() and dist.is_initialized()
         order = EpochOrder(
@@ -188,6 +201,7 @@ class PairedClips(LightningDataModule):
             dist.get_world_size() if distributed else 1,
             max(1, self.num_workers),
             drop_last,
+            batches_a_step,
         )
         if self.cache and shards not in self._cached:
             self._cached[shards] = Memory(found)
@@ -198,3 +212,11 @@ class PairedClips(LightningDataModule):
             in_workers=self.num_workers > 0,
             max_faults=self.max_faults,
         )
+
+
+def _batches_a_step(trainer: Trainer) -> int:
+    """Return how many batches an optimiser step accumulates; a number that all divide, where it changes by epoch."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return 1
+    schedules = [one.scheduling for one in trainer.callbacks if isinstance(one, GradientAccumulationScheduler)]  # type: ignore[attr-defined]
+    return lcm(trainer.accumulate_grad_batches, *(number for schedule in schedules for number in schedule.values()))

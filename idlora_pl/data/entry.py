@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from idlora_pl.prompt import PromptSections, split_prompt
+from idlora_pl.seeds import checked_seed
 
 FORMAT = "idlora-benchmark-1"
 PATHS = ("reference_path", "first_frame_path", "target_path", "compare_path")
@@ -56,8 +57,10 @@ def entry_of(item: object, index: int, path: Path, seed: int, *, in_manifest: bo
     entry["prompt"] = _completed_caption(entry, "id" in item, where)
     entry["output_name"] = _name(entry["output_name"], index, "id" in item, where)
     entry["seed"] = seed + index if entry["seed"] is None else entry["seed"]
-    if not isinstance(entry["seed"], int) or isinstance(entry["seed"], bool):
-        raise PromptError(f"{where} has seed {entry['seed']!r}; write a whole number")
+    try:
+        checked_seed(entry["seed"], f"{where}: seed")
+    except ValueError as error:
+        raise PromptError(str(error)) from error
     for name in PATHS:
         entry[name] = _located(entry[name], key_of(name, in_manifest), path, where)
     entry["clips"] = _clips(entry["clips"], path, where)

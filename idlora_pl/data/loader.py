@@ -1,5 +1,6 @@
 """One pass over the batches of a shard set, from anywhere in it."""
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from idlora_pl.data.faults import FaultLog, OnFault
 from idlora_pl.data.order import EpochOrder
 from idlora_pl.data.samples import PairBatch, PairSample, ShardError
 from idlora_pl.data.stream import ShardSet
+
+_GRACE_S = 60
 
 
 @dataclass
@@ -110,8 +113,25 @@ class PairLoader:
         stream = BatchStream(self.shards, self.order, epoch=epoch, rank=self.rank, skip=skip, on_fault=self.on_fault)
         stream.change, stream.endless = self.change, self.ahead
         n_workers = self.order.n_workers if self.in_workers else 0
-        return iter(DataLoader(stream, batch_size=None, num_workers=n_workers, pin_memory=torch.cuda.is_available()))
+        return iter(
+            DataLoader(
+                stream,
+                batch_size=None,
+                num_workers=n_workers,
+                pin_memory=torch.cuda.is_available(),
+                worker_init_fn=_outlive_signals,
+            )
+        )
 
     def close(self) -> None:
         """End the workers that have read ahead."""
         self._running = None
+
+
+def _outlive_signals(_worker: int) -> None:
+    """Let a worker go on where a signal goes to the whole group: the training process needs batches to end its step.
+
+    A worker ends with the process that it reads for, and a minute after a SIGTERM however it is.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))

@@ -25,10 +25,11 @@ class EpochOrder:
         seed: of the permutations.
         n_ranks: processes that train together.
         n_workers: reading processes of each rank, at least 1.
-        drop_last: whether an incomplete last batch is left out.
+        drop_last: whether an incomplete last batch, and an incomplete last step, is left out.
+        batches_a_step: batches that training accumulates for one optimiser step.
 
     Raises:
-        ValueError: when there is not one batch for every rank.
+        ValueError: when there is not one batch for every rank, or not one step.
 
     Example:
         >>> EpochOrder((3, 2), batch_size=2, shuffle_buffer=0, drop_last=False).batches(epoch=0, rank=0)
@@ -42,24 +43,35 @@ class EpochOrder:
     n_ranks: int = 1
     n_workers: int = 1
     drop_last: bool = True
+    batches_a_step: int = 1
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to train on."""
-        for name, least in (("batch_size", 1), ("shuffle_buffer", 0), ("n_ranks", 1), ("n_workers", 1)):
+        least_of = {"batch_size": 1, "shuffle_buffer": 0, "n_ranks": 1, "n_workers": 1, "batches_a_step": 1}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
-        if self.n_batches < 1:
+        each = sum(self.counts) // self.n_ranks
+        n_batches = each // self.batch_size if self.drop_last else -(-each // self.batch_size)
+        if n_batches < 1:
             raise ValueError(
                 f"batch_size {self.batch_size} on {self.n_ranks} processes needs more than the "
                 f"{sum(self.counts)} samples of the shard set; use a smaller batch_size, drop_last false "
                 "or more samples"
+            )
+        if n_batches < self.batches_a_step:
+            raise ValueError(
+                f"trainer.accumulate_grad_batches {self.batches_a_step} makes a step of {self.batches_a_step} batches, "
+                f"and an epoch has {n_batches} (batch_size {self.batch_size} on {self.n_ranks} processes, "
+                f"{sum(self.counts)} samples); lower accumulate_grad_batches to {n_batches} at most, or batch_size, "
+                "or give more samples"
             )
 
     @property
     def n_rank_samples(self) -> int:
         """Samples that each rank sees; a remainder of less than n_ranks waits for another epoch."""
         each = sum(self.counts) // self.n_ranks
-        return each - each % self.batch_size if self.drop_last else each
+        return each - each % (self.batch_size * self.batches_a_step) if self.drop_last else each
 
     @property
     def n_batches(self) -> int:

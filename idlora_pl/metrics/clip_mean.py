@@ -105,6 +105,8 @@ class ClipMean(Metric):
         kwargs: Passed to ``torchmetrics.Metric``.
     """
 
+    distances: tuple[str, ...] = ()
+    """Names of which the distance from zero is averaged, so that early and late do not cancel; tables do the same."""
     is_differentiable = False
     full_state_update = False
     totals: Tensor
@@ -129,7 +131,8 @@ class ClipMean(Metric):
             for index, name in enumerate(self.names):
                 if name in score.values:
                     self.n_scored[index] += 1
-                    self.totals[index] += score.values[name]
+                    value = score.values[name]
+                    self.totals[index] += abs(value) if name in self.distances else value
                 else:
                     score.reason_of(name)
 

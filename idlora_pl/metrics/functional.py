@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.text import word_error_rate
 
+from idlora_pl.curve import AT_EDGE
+
 
 def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
     """Return the cosine between matching rows of two embeddings (B, D), as (B,) float32 in [-1, 1].
@@ -75,6 +77,11 @@ class OffsetScores:
     lse_d: float
     lse_c: float
     lip_offset: float
+
+
+def offset_doubt(lip_offset: float, max_offset: int, n_steps: int) -> list[str]:
+    """Return why an offset may be none: it is the largest that was looked for in a clip of n_steps steps."""
+    return [AT_EDGE] if abs(lip_offset) >= min(max_offset, n_steps - 1) else []
 
 
 def offset_scores(distances: Tensor) -> OffsetScores:

@@ -3,13 +3,28 @@
 Letters: T steps of 10 ms.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
+from idlora_pl.curve import AT_EDGE, BY_CHANCE
 from idlora_pl.metrics.scorable import Unscorable
 
 STEPS_PER_FRAME = 4
 """Lags are in frames of 0.04 s whatever the frame rate, as SyncNet's offset is."""
+STEPS_PER_SECOND = 100
+CHANCE = (
+    (1.0, 0.60, 0.80),
+    (1.3, 0.54, 0.74),
+    (2.0, 0.42, 0.59),
+    (3.0, 0.34, 0.49),
+    (5.0, 0.26, 0.38),
+    (10.0, 0.18, 0.27),
+    (20.0, 0.13, 0.19),
+)
+"""Seconds, and the highest correlation of unrelated curves among lags of up to 10 frames: its mean, and what one of
+twenty exceeds. From 4000 pairs of noise of 2 to 8 Hz: `python experiments/simulate_intervals.py --only lags`."""
 STILL = 1e-3
 """Least standard deviation of the mouth's opening, in distances between the irises, and of the level in dB."""
 
@@ -45,23 +60,51 @@ def peak_of(correlations: Tensor) -> tuple[float, float]:
     return (best - len(correlations) // 2 + shift) / STEPS_PER_FRAME, correlations[best].item()
 
 
+def chance_correlation(duration_s: float) -> tuple[float, float]:
+    """Return how high the correlation of unrelated curves comes at its best lag: on average, and in one case of twenty.
+
+    Args:
+        duration_s: Length of the curves; from 1 s to 20 s what `CHANCE` holds is interpolated.
+
+    Example:
+        >>> chance_correlation(3.0), chance_correlation(4.0)
+        ((0.34, 0.49), (0.29, 0.43))
+    """
+    seconds = math.log(min(max(duration_s, CHANCE[0][0]), CHANCE[-1][0]))
+    after = next(i for i, (known, *_) in enumerate(CHANCE) if math.log(known) >= seconds - 1e-9)
+    (low, *first), (high, *second) = CHANCE[max(0, after - 1)], CHANCE[after]
+    share = (seconds - math.log(low)) / math.log(high / low) if high > low else 1.0
+    mean, rare = (round(one + share * (two - one), 2) for one, two in zip(first, second, strict=True))
+    return mean, rare
+
+
+def doubts_of(correlations: Tensor, duration_s: float) -> list[str]:
+    """Return why the highest of correlations (see `lag_correlations`) may be no lag, in the words of `DOUBTS`."""
+    best = int(correlations.argmax())
+    said = [AT_EDGE] if best in (0, len(correlations) - 1) else []
+    if round(correlations[best].item(), 3) <= chance_correlation(duration_s)[0]:
+        said.append(f"{BY_CHANCE} ({chance_correlation(duration_s)[0]:.2f} in {duration_s:.1f} s)")
+    return said
+
+
 def windowed_peaks(
     mouth: Tensor, level: Tensor, max_lag: int, window: int, hop: int
-) -> list[tuple[float | None, float | None]]:
+) -> list[tuple[float | None, float | None, bool]]:
     """Return lag and correlation (see `peak_of`) in windows of mouth and level (T,); a shorter clip is one window.
 
-    Both are None where a curve does not move, and where the correlation is highest at the largest lag: that is no peak.
+    The third entry says whether the lag may be none (see `doubts_of`). Lag and correlation are None where a curve does
+    not move.
     """
-    found: list[tuple[float | None, float | None]] = []
+    found: list[tuple[float | None, float | None, bool]] = []
     for start in range(0, max(1, len(mouth) - window + 1), hop):
         inside = slice(start, start + window)
         try:
             correlations = lag_correlations(mouth[inside], level[inside], max_lag)
         except Unscorable:
-            found.append((None, None))
+            found.append((None, None, False))
         else:
-            is_peak = 0 < int(correlations.argmax()) < len(correlations) - 1
-            found.append(peak_of(correlations) if is_peak else (None, None))
+            duration_s = len(mouth[inside]) / STEPS_PER_SECOND
+            found.append((*peak_of(correlations), bool(doubts_of(correlations, duration_s))))
     return found
 
 

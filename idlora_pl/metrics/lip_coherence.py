@@ -11,7 +11,11 @@ from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_frames
 from idlora_pl.metrics.talking_clip import TalkingClipMean
 
 HEARD_DB = 30.0
-"""A frame is heard when its level is at most this far below that of the loudest."""
+"""A frame is heard when its level is at most this far below that of the loud ones."""
+LOUD_SHARE, FEWEST_LOUD = 0.05, 3
+"""The loudest frames that may be clicks: this share of all, and so many at least. The level is that of the last one."""
+SILENT = 1e-8
+"""Power, as part of the loudest frame's, of what is no sound beside it (80 dB)."""
 LEVEL_HZ = 16_000
 MIN_FRAMES = 19
 """Frames of 0.04 s that LR-ASD's convolutions see around one: three blocks of two over time, of 5 and 3 frames. In a
@@ -69,12 +73,17 @@ class LipCoherence(TalkingClipMean):
 
 
 def heard_frames(voice: Tensor, sample_rate_hz: int, n_frames: int) -> Tensor:
-    """Return which of the first frames of 0.04 s are at most 30 dB below the loudest of them, (F,) bool; at least one.
+    """Return which of the first frames of 0.04 s are at most 30 dB below the loud ones, (F,) bool; at least one.
 
+    The loud ones are those behind the loudest twentieth (and the loudest two), so that a click does not mute a clip.
     The steady part of the sound is left out, which is no sound at all.
     """
     size = LEVEL_HZ // STEPS_PER_SECOND
-    sound = resample(voice - voice.mean(), sample_rate_hz, LEVEL_HZ)
+    sound = resample(voice - voice.median(), sample_rate_hz, LEVEL_HZ)  # a click moves the mean, and with it silence
     missing = max(0, n_frames * size - len(sound))
-    power = torch.nn.functional.pad(sound, (0, missing))[: n_frames * size].reshape(n_frames, size).square().mean(1)
-    return power >= power.max() * 10 ** (-HEARD_DB / 10)
+    frames = torch.nn.functional.pad(sound, (0, missing))[: n_frames * size].reshape(n_frames, size)
+    power = frames.var(dim=1, correction=0)
+    place = max(FEWEST_LOUD, round(LOUD_SHARE * n_frames)) - 1
+    loud = power.sort(descending=True).values[min(place, n_frames - 1)]
+    # where the sound is a click alone, the rest is silence, and the click is what is heard
+    return power >= (loud if loud > power.max() * SILENT else power.max()) * 10 ** (-HEARD_DB / 10)

@@ -7,7 +7,13 @@ from torch import Tensor
 from idlora_pl.metrics.clip_mean import ClipScore, Curve, scored
 from idlora_pl.metrics.embedders import FaceTracker, LipSyncEmbedder
 from idlora_pl.metrics.face_track import face_crops, frames_at_rate
-from idlora_pl.metrics.functional import OffsetScores, offset_scores, step_distances, windowed_offset_scores
+from idlora_pl.metrics.functional import (
+    OffsetScores,
+    offset_doubt,
+    offset_scores,
+    step_distances,
+    windowed_offset_scores,
+)
 from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_frames, check_waveform
 from idlora_pl.metrics.talking_clip import TalkingClipMean
 
@@ -19,7 +25,8 @@ CURVE_WINDOW, CURVE_HOP = 25, 5
 class LipDistances(TalkingClipMean):
     """Means of ``lse_d``, ``lse_c`` and ``lip_offset`` (frames of 0.04 s, + when sound is early) over clips.
 
-    Each row has the offset and LSE-D of every second as curves of the same names.
+    Each row has the offset and LSE-D of every second as curves of the same names. An offset at the edge of the search
+    is marked: the detail `lip_offset_doubt` says so, and the curve names the windows.
 
     Args:
         embedder: The two-stream network, at 25 Hz.
@@ -29,6 +36,8 @@ class LipDistances(TalkingClipMean):
             is compared on steps that are there.
         kwargs: Passed to ``torchmetrics.Metric``.
     """
+
+    distances = ("lip_offset",)
 
     def __init__(
         self,
@@ -65,7 +74,10 @@ class LipDistances(TalkingClipMean):
                 raise Unscorable("too_short")
             audio, video = check_embedding(audio), check_embedding(video)
             distances = step_distances(audio, video, max_offset=self.max_offset).cpu()
-            return ClipScore(asdict(offset_scores(distances.mean(0))), curves=_curves(distances), notes=notes)
+            found = offset_scores(distances.mean(0))
+            if doubts := offset_doubt(found.lip_offset, self.max_offset, len(audio)):
+                notes = notes | {"lip_offset_doubt": ", ".join(doubts)}
+            return ClipScore(asdict(found), curves=_curves(distances), notes=notes)
 
         return scored(sync)
 
@@ -87,7 +99,9 @@ def tracked_crops(tracker: FaceTracker, frames: Tensor, frame_rate_fps: float) -
 def _curves(distances: Tensor) -> dict[str, Curve]:
     windows = windowed_offset_scores(distances, window=CURVE_WINDOW, hop=CURVE_HOP)
     step_s = CURVE_HOP / STEPS_PER_SECOND
+    offsets, reach = tuple(window.lip_offset for window in windows), distances.shape[1] // 2
+    marked = tuple(place for place, offset in enumerate(offsets) if offset_doubt(offset, reach, len(distances)))
     return {
-        "lip_offset": Curve(0.0, step_s, tuple(window.lip_offset for window in windows)),
+        "lip_offset": Curve(0.0, step_s, offsets, marked),
         "lse_d": Curve(0.0, step_s, tuple(window.lse_d for window in windows)),
     }

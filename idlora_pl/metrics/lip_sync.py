@@ -6,7 +6,7 @@ from torch import Tensor
 
 from idlora_pl.metrics.clip_mean import ClipScore, scored
 from idlora_pl.metrics.embedders import LipSyncEmbedder
-from idlora_pl.metrics.functional import LipSyncScores, lip_sync_scores
+from idlora_pl.metrics.functional import LipSyncScores, lip_sync_scores, offset_doubt
 from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_frames, check_waveform
 from idlora_pl.metrics.talking_clip import TalkingClipMean
 
@@ -22,6 +22,7 @@ class LipSync(TalkingClipMean):
     """
 
     higher_is_better = True
+    distances: tuple[str, ...] = ("lip_offset",)
 
     def __init__(self, embedder: LipSyncEmbedder, *, max_offset: int = 15, min_steps: int = 2, **kwargs: bool) -> None:
         super().__init__(tuple(field.name for field in fields(LipSyncScores)), **kwargs)
@@ -34,13 +35,15 @@ class LipSync(TalkingClipMean):
     def score(self, waveform: Tensor, frames: Tensor, *, sample_rate_hz: int, frame_rate_fps: float) -> ClipScore:
         """Score one clip: waveform (S,) in [-1, 1] and frames uint8 (F, 3, H, W)."""
 
-        def sync() -> dict[str, float]:
+        def sync() -> ClipScore:
             voice = check_waveform(waveform, sample_rate_hz)
             pixels = check_frames(frames, frame_rate_fps)
             audio, video = self.embedder.embed(voice, sample_rate_hz, pixels, frame_rate_fps)
             if len(audio) < self.min_steps:
                 raise Unscorable("too_short")
             audio, video = check_embedding(audio), check_embedding(video)
-            return asdict(lip_sync_scores(audio, video, max_offset=self.max_offset))
+            found = lip_sync_scores(audio, video, max_offset=self.max_offset)
+            doubts = offset_doubt(found.lip_offset, self.max_offset, len(audio))
+            return ClipScore(asdict(found), notes={"lip_offset_doubt": ", ".join(doubts)} if doubts else {})
 
         return scored(sync)

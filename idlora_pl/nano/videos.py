@@ -11,7 +11,6 @@ Prompts are those of a video's first clip; with one clip a video, which is the d
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from idlora_pl.files import replacing
+from idlora_pl.files import write_json_lines
 from idlora_pl.media import Clip, write_clip
 from idlora_pl.nano.corpus import SPLITS, split_seed
 from idlora_pl.nano.render import render
@@ -100,8 +99,7 @@ def write_videos(videos: Sequence[Video], folder: Path, *, workers: int = 1) -> 
     chunks = [missing[start : start + 8] for start in range(0, len(missing), 8)]
     for _ in track(_written(chunks, folder, workers), description="writing videos", total=len(chunks)):
         pass
-    with replacing(folder / TRUTH) as partial:
-        partial.write_text("".join(json.dumps(video.truth()) + "\n" for video in videos))
+    write_json_lines(folder / TRUTH, (video.truth() for video in videos))
 
 
 def _written(chunks: Sequence[Sequence[Video]], folder: Path, workers: int) -> Iterator[None]:

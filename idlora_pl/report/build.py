@@ -1,5 +1,6 @@
 """From scores to a table; nothing else makes numbers."""
 
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -46,11 +47,7 @@ def build_table(
     metrics = [column.metric for column in chosen]
     refuse_unlike_rows(by_row, metrics)
     cells = [_cell(row, column, by_row[row.label]) for row in listed for column in chosen]
-    comparisons = [
-        Comparison(a, b, column.metric, _difference(by_row[a], by_row[b], column))
-        for a, b in paired
-        for column in chosen
-    ]
+    comparisons = [_comparison(a, b, column, by_row) for a, b in paired for column in chosen]
     table = Table(chosen, listed, tuple(cells), tuple(comparisons), seconds=dict(seconds or {}), caption=caption)
     return _completed(table, scores, by_row)
 
@@ -91,6 +88,7 @@ def _cell(row: Row, column: Column, scores: Sequence[ScoreRow]) -> Cell:
         _are_verified(scores, column.metric),
         _n_left_out(scores, column.metric),
         len({score.speaker for score in scores if score.scores.get(column.metric) is not None}),
+        _seeds(scores, column.metric),
     )
 
 
@@ -164,9 +162,35 @@ def _are_verified(scores: Sequence[ScoreRow], metric: str) -> bool:
     return all(score.is_verified(metric) for score in scores if score.scores.get(metric) is not None)
 
 
-def _difference(a: Sequence[ScoreRow], b: Sequence[ScoreRow], column: Column) -> PairedDifference:
+def _comparison(a: str, b: str, column: Column, by_row: Mapping[str, Sequence[ScoreRow]]) -> Comparison:
+    """Compare two rows in a column, without and with failures as its worst value."""
+    rows = by_row[a], by_row[b]
+    failed = [{score.key for score in scores if has_failed(score, column.metric)} for scores in rows]
+    n_failed = sum(has_failed(score, column.metric) for scores in rows for score in scores)
+    plain = _difference(*rows, column)
+    if not all(rows):
+        return Comparison(a, b, column.metric, plain, n_failed=n_failed)
+    counted = [clip_values(scores, column.metric, column.worst, unsigned=column.is_unsigned) for scores in rows]
+    unpaired = {key for key in counted[0] if (counted[0][key] is None) != (counted[1][key] is None)}
+    if column.worst is None:
+        unpaired |= failed[0] ^ failed[1]
+    has_penalty = n_failed and column.worst is not None
+    penalised = _difference(*rows, column, failed=column.worst) if has_penalty else None
+    return Comparison(a, b, column.metric, plain, penalised, n_failed, len(unpaired))
+
+
+def _difference(
+    a: Sequence[ScoreRow], b: Sequence[ScoreRow], column: Column, failed: float | None = None
+) -> PairedDifference:
     if not a or not b:
         return PairedDifference(None, None, None, None, 0)
     speakers = {score.key: score.speaker for score in a}
-    of_a, of_b = (clip_values(scores, column.metric, unsigned=column.is_unsigned) for scores in (a, b))
-    return paired_difference(of_a, of_b, speakers)
+    of_a, of_b = (clip_values(scores, column.metric, failed, unsigned=column.is_unsigned) for scores in (a, b))
+    null = None if column.margin is None else -column.sign * column.margin
+    return paired_difference(of_a, of_b, speakers, null=null)
+
+
+def _seeds(scores: Sequence[ScoreRow], metric: str) -> tuple[int, int]:
+    """Return the least and the most generations with a value of the clips that have one."""
+    found = Counter(score.key for score in scores if score.scores.get(metric) is not None)
+    return (min(found.values()), max(found.values())) if found else (0, 0)

@@ -17,6 +17,7 @@ class Cell:
             true for quoted numbers, which no scorer of ours made.
         n_left_out: Generations without a value of clips that have one with another seed.
         n_speakers: Speakers of the clips with a value.
+        seeds: Least and most generations of a clip that have a value; real clips have one.
     """
 
     row: str
@@ -25,6 +26,7 @@ class Cell:
     verified: bool = True
     n_left_out: int = 0
     n_speakers: int = 0
+    seeds: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,27 @@ class Penalised:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Row ``a`` minus row ``b`` on the same clips."""
+    """Row ``a`` minus row ``b`` on the same clips.
+
+    Attributes:
+        a: Label of a row.
+        b: Label of the row that is taken off.
+        metric: Their column.
+        difference: Over the clips that both rows have a value for.
+        penalised: Over all clips, with failures of either row as the column's worst value; None where there are none,
+            or no worst value.
+        n_failed: Generations of either row that failed.
+        n_unpaired: Clips that only one row has a value for (or has failures for, in a column without a worst value),
+            although failures count: nothing stands for what is missing there.
+    """
 
     a: str
     b: str
     metric: str
     difference: PairedDifference
+    penalised: PairedDifference | None = None
+    n_failed: int = 0
+    n_unpaired: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,16 @@ from idlora_pl.report.table import Column, Row
 from idlora_pl.yaml_checks import as_count, as_list, as_mapping, as_named, as_number, as_text, load_yaml
 
 _TABLE_KEYS = {"caption", "columns", "rows", "paired", "command", "split"}
-_COLUMN_KEYS = {"title", "better", "digits", "worst"}
+_COLUMN_KEYS = {"title", "better", "digits", "worst", "margin"}
 _ROW_KEYS = {"label", "run", "sampling", "quoted", "source", "command", "against", "method"}
 _ROW_TEXTS = ("label", "run", "sampling", "source", "command", "against")
 _MOST_DIGITS = 15
 
 
-def declared(path: Path) -> tuple[dict[str, Any], list[Column]]:
+def declared(path: Path, known: Mapping[str, Column]) -> tuple[dict[str, Any], list[Column]]:
     """Return the keys of a table yaml, all of them known and of their kind, and its columns.
+
+    What a column does not say of its worst value and margin is taken from the known column of its name.
 
     Raises:
         ValueError: The file is no table yaml; the message names the key and the value.
@@ -26,7 +28,10 @@ def declared(path: Path) -> tuple[dict[str, Any], list[Column]]:
         if key in content:
             as_text(content[key], f"{path}, {key}")
     by_metric = as_named(content["columns"], f"{path}, columns", "wer: {better: lower}")
-    columns = [_column(metric, options, f"{path}, columns.{metric}") for metric, options in by_metric.items()]
+    columns = [
+        _column(metric, options, f"{path}, columns.{metric}", known.get(metric))
+        for metric, options in by_metric.items()
+    ]
     rows = as_list(content["rows"], f"{path}, rows", "[{label: ours, run: mine}]")
     for number, entry in enumerate(rows):
         _check_row(entry, f"{path}, rows[{number}]")
@@ -36,13 +41,18 @@ def declared(path: Path) -> tuple[dict[str, Any], list[Column]]:
     return content, columns
 
 
-def _column(metric: str, options: object, where: str) -> Column:
+def _column(metric: str, options: object, where: str, known: Column | None) -> Column:
     found = {"title": metric} | as_mapping(options, _COLUMN_KEYS, {"better"}, where)
+    if known is not None:
+        found = {"worst": known.worst, "margin": known.margin, "note": known.note} | found
     as_text(found["title"], f"{where}.title")
     if "digits" in found:
         as_count(found["digits"], f"{where}.digits", most=_MOST_DIGITS)
-    if found.get("worst") is not None:
-        as_number(found["worst"], f"{where}.worst")
+    for key in ("worst", "margin"):
+        if found.get(key) is not None:
+            as_number(found[key], f"{where}.{key}")
+    if found.get("margin") is not None and found["margin"] <= 0:
+        raise ValueError(f"{where}.margin must be above 0; got {found['margin']}")
     try:
         return Column(metric, **found)
     except (ValueError, TypeError) as error:

@@ -29,7 +29,12 @@ _SPECIAL = {
     "↓": r"$\downarrow$",
     "→": r"$\to$",
 }
-_CSV_HEADS = ("row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total", "quoted", "verified")
+_CSV_HEADS = ("row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total", "n_speakers", "seeds_least")
+_CSV_ABOUT = ("seeds_most", "quoted", "verified")
+_PAIRED_HEADS = (
+    *("a", "b", "metric", "difference", "ci_low", "ci_high", "p", "n", "n_speakers", "n_dropped", "p_margin"),
+    *("n_failed", "n_unpaired", "penalised", "penalised_ci_low", "penalised_ci_high", "penalised_p"),
+)
 _CSV_MORE = ("against", "published", "difference", "covered")
 _CSV_PENALISED = ("n_failed", "penalised_mean", "penalised_ci_low", "penalised_ci_high")
 
@@ -114,19 +119,26 @@ def to_csv(table: Table) -> str:
         found = cell.interval
         line = [cell.row, cell.metric, found.mean, found.ci_low, found.ci_high, found.n_scored, found.n_total]
         one, other = beside.get((cell.row, cell.metric)), penalised.get((cell.row, cell.metric))
-        line += [quoted[cell.row], cell.verified]
+        line += [cell.n_speakers, *cell.seeds, quoted[cell.row], cell.verified]
         line += [None] * 4 if one is None else [one.against, one.published, one.difference, one.covered]
         mean = None if other is None else other.interval
         line += [None] * 4 if other is None or mean is None else [other.n_failed, mean.mean, mean.ci_low, mean.ci_high]
         lines.append(line)
-    return csv_text([*_CSV_HEADS, *_CSV_MORE, *_CSV_PENALISED], lines)
+    return csv_text([*_CSV_HEADS, *_CSV_ABOUT, *_CSV_MORE, *_CSV_PENALISED], lines)
 
 
 def paired_csv(table: Table) -> str:
-    """Return one line a paired difference; only the heads for a table without any."""
-    found = [(one, one.difference) for one in table.comparisons]
-    lines = [[one.a, one.b, one.metric, it.diff, it.ci_low, it.ci_high, it.p, it.n] for one, it in found]
-    return csv_text(["a", "b", "metric", "difference", "ci_low", "ci_high", "p", "n"], lines)
+    """Return one line a paired difference; only the heads for a table without any.
+
+    The last columns are of the difference in which failures count as the worst value of the column, where there is one.
+    """
+    lines = []
+    for one in table.comparisons:
+        it, counted = one.difference, one.penalised
+        worst = [None] * 4 if counted is None else [counted.diff, counted.ci_low, counted.ci_high, counted.p]
+        line = [one.a, one.b, one.metric, it.diff, it.ci_low, it.ci_high, it.p, it.n, it.n_speakers, it.n_dropped]
+        lines.append([*line, it.p_margin, one.n_failed, one.n_unpaired, *worst])
+    return csv_text(_PAIRED_HEADS, lines)
 
 
 def csv_text(heads: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:

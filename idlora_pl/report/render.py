@@ -1,11 +1,14 @@
 """The parts of a table as text. Missing numbers are dashes."""
 
+from idlora_pl.report.cells import Comparison
 from idlora_pl.report.sheet import Sheet
 from idlora_pl.report.speakers import few_speakers
 from idlora_pl.report.table import Column, Row, Table
+from idlora_pl.stats import PairedDifference
 
 DASH = "–"
 UNVERIFIED = "unverified"
+PAIRED_HEADS = ("paired", "metric", "difference", "p", "n", "speakers", "dropped")
 
 
 def number(value: float | None, digits: int, *, sign: bool = False) -> str:
@@ -34,6 +37,30 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+_HOW = (
+    "Mean [95 % interval over speakers; exact where every value is 0 or 1, none where all speakers are alike]; n is "
+    "clips scored / items of the row."
+)
+_HOW_PAIRED = "Paired: a - b on the clips that both rows have a value for, p from sign flips over speakers"
+_HOW_DROPPED = "; dropped: clips without a value in one or both"
+_HOW_SEEDS = (
+    "Seeds: a clip counts once, with the mean over its seeds. How seeds of one clip differ is in the intervals as far "
+    "as clips and speakers show it; another training is not."
+)
+
+
+def p_text(p: float | None) -> str:
+    """Return a p-value for a sentence; nothing where there is none.
+
+    Example:
+        >>> p_text(0.0123), p_text(1e-5), p_text(None)
+        ('p = 0.012', 'p < 0.001', '')
+    """
+    if p is None:
+        return ""
+    return f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
+
+
 def cell_parts(table: Table, row: Row, column: Column) -> list[str]:
     """Return mean, interval, count where not all clips are scored, and the doubt of one cell, without what is empty."""
     found = table.cell(row.label, column.metric)
@@ -60,21 +87,44 @@ def count_text(table: Table, row: Row) -> str:
     if total == 0:
         return DASH
     low, high = min(cell.n_scored for cell in found), max(cell.n_scored for cell in found)
-    return f"{low}/{total}" if low == high else f"{low}-{high}/{total}"
+    return (f"{low}/{total}" if low == high else f"{low}-{high}/{total}") + seeds_text(table, row)
 
 
-def comparison_lines(table: Table) -> list[tuple[str, str, str, str, str]]:
-    """Return the paired block: comparison, metric, difference with interval, p and n."""
-    digits = {column.metric: column.digits for column in table.columns}
-    headings = {column.metric: column.heading for column in table.columns}
+def seeds_text(table: Table, row: Row) -> str:
+    """Return how many generations of a clip a row averages; nothing where it is one of each."""
+    found = [cell.seeds for cell in table.cells if cell.row == row.label and cell.seeds != (0, 0)]
+    least, most = min((low for low, _ in found), default=1), max((high for _, high in found), default=1)
+    return "" if most == 1 else f", {_span(least, most)} seeds"
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low}-{high}"
+
+
+def difference_text(found: PairedDifference, column: Column) -> str:
+    """Return a paired difference with its interval."""
+    ends = interval(found.ci_low, found.ci_high, column.digits, sign=True)
+    return f"{number(found.diff, column.digits, sign=True)} {ends}".strip()
+
+
+def penalty_text(found: Comparison, column: Column) -> str:
+    """Say how failures count in a penalised difference."""
+    return f"{found.n_failed} failures as {column.worst:g}"
+
+
+def comparison_lines(table: Table) -> list[tuple[str, ...]]:
+    """Return the paired block, a line a difference, and a second one where clips have failed (see `PAIRED_HEADS`)."""
+    columns = {column.metric: column for column in table.columns}
     lines = []
     for one in table.comparisons:
-        found, n_digits = one.difference, digits[one.metric]
-        ends = interval(found.ci_low, found.ci_high, n_digits, sign=True)
-        difference = f"{number(found.diff, n_digits, sign=True)} {ends}".strip() + doubt(
-            table, one.metric, one.a, one.b
-        )
-        lines.append((f"{one.a} - {one.b}", headings[one.metric], difference, p_value(found.p), str(found.n)))
+        column, doubted = columns[one.metric], doubt(table, one.metric, one.a, one.b)
+        kinds = [(column.heading, one.difference)]
+        if one.penalised is not None:
+            kinds.append((f"{column.heading}, {penalty_text(one, column)}", one.penalised))
+        for heading, found in kinds:
+            shown = difference_text(found, column) + doubted
+            counts = (found.n, found.n_speakers, found.n_dropped)
+            lines.append((f"{one.a} - {one.b}", heading, shown, p_value(found.p), *map(str, counts)))
     return lines
 
 
@@ -114,7 +164,8 @@ def doubts(table: Table) -> list[str]:
         for cell in table.cells
         if cell.n_left_out
     ]
-    said += few_speakers(cell.n_speakers for cell in table.cells)
+    counts = [cell.n_speakers for cell in table.cells]
+    said += few_speakers([*counts, *(one.difference.n_speakers for one in table.comparisons)])
     if not all(cell.verified for cell in table.cells):
         said.append(
             f"{UNVERIFIED.capitalize()}: the anchor of the scorer had not passed on the machine that scored; "
@@ -123,13 +174,21 @@ def doubts(table: Table) -> list[str]:
     return said
 
 
+def _has_dropped(table: Table) -> bool:
+    return any(one.difference.n_dropped for one in table.comparisons)
+
+
+def _has_seeds(table: Table) -> bool:
+    return any(seeds_text(table, row) for row in table.rows)
+
+
 def notes(table: Table) -> list[str]:
     """Return the sentences under a table: what the numbers are, missing rows, sources of quoted rows."""
     said = list(table.findings)
-    said += [
-        "Mean [95 % interval, bootstrap over speakers]; n is clips scored / items of the row. "
-        "Paired: a - b on the same clips, p from sign flips over speakers."
-    ]
+    said.append(_HOW)
+    if table.comparisons:
+        said.append(_HOW_PAIRED + (_HOW_DROPPED if _has_dropped(table) else "") + ".")
+    said += [_HOW_SEEDS] if _has_seeds(table) else []
     said += penalty_lines(table)
     said += [*doubts(table), *table.remarks]
     if reproduction_lines(table):
@@ -153,7 +212,9 @@ def blocks(table: Table) -> list[Sheet]:
     """Return the blocks under a table: paired differences, and ours beside published."""
     found = []
     if table.comparisons:
-        found.append(Sheet(("paired", "metric", "difference", "p", "n"), tuple(comparison_lines(table))))
+        # the last column says nothing where no clip was dropped
+        n_shown = len(PAIRED_HEADS) - (not _has_dropped(table))
+        found.append(Sheet(PAIRED_HEADS[:n_shown], tuple(line[:n_shown] for line in comparison_lines(table))))
     if lines := reproduction_lines(table):
         heads = ("ours / published", "metric", "ours", "published", "difference", "covered")
         found.append(Sheet(heads, tuple(lines)))

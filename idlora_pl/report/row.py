@@ -45,18 +45,26 @@ class ScorerFacts:
     def to_dict(self) -> dict[str, Any]:
         """Return what a line says about the scorer, without what is empty."""
         about = {"weights": self.weights, "verified": self.verified, "versions": self.versions, "details": self.details}
-        curves = {name: asdict(curve) for name, curve in self.curves.items()}
+        curves = {name: _without_marks(asdict(curve)) for name, curve in self.curves.items()}
         return {name: value for name, value in (about | {"curves": curves}).items() if value or value is False}
 
     @classmethod
     def from_dict(cls, scores: tuple[str, ...], line: Mapping[str, Any]) -> "ScorerFacts":
-        """Read what `to_dict` wrote; raises KeyError, TypeError or AttributeError where it is damaged."""
+        """Read what `to_dict` wrote; raises ValueError, KeyError or TypeError where it is damaged."""
         curves = {
-            name: Curve(curve["start_s"], curve["step_s"], tuple(curve["values"]))
-            for name, curve in line.get("curves", {}).items()
+            name: Curve(
+                _number("start_s", curve["start_s"]),
+                _number("step_s", curve["step_s"]),
+                tuple(value if value is None else _number(name, value) for value in curve["values"]),
+                tuple(int(_number("marked", place)) for place in curve.get("marked", [])),
+            )
+            for name, curve in _mapping("curves", line.get("curves", {})).items()
         }
-        versions, details = dict(line.get("versions", {})), dict(line.get("details", {}))
-        return cls(scores, str(line.get("weights", "")), bool(line.get("verified", False)), versions, details, curves)
+        versions, details = (_texts(name, line.get(name, {})) for name in ("versions", "details"))
+        weights, verified = line.get("weights", ""), line.get("verified", False)
+        if not isinstance(weights, str) or not isinstance(verified, bool):
+            raise ValueError(f"weights must be text and verified true or false; got {weights!r} and {verified!r}")
+        return cls(scores, weights, verified, versions, details, curves)
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,11 @@ class ScoreRow:
         """Return what made a score; None where no scorer claims it."""
         return next((found for found in self.scorers.values() if score in found.scores), None)
 
+    def doubt(self, score: str) -> str:
+        """Return why a value may be none, in the words of its scorer; "" where it says nothing."""
+        found = self.facts(score)
+        return "" if found is None else found.details.get(f"{score}_doubt", "")
+
     def is_verified(self, score: str) -> bool:
         """Say whether the anchor of the scorer behind a score had passed on the machine that scored."""
         found = self.facts(score)
@@ -139,30 +152,90 @@ class ScoreRow:
         row = json.loads(line)
         if not isinstance(row, dict) or not {"key", "row", "speaker"} <= row.keys():
             raise ValueError("a row needs the keys key, row and speaker")
-        named: dict[str, Any] = {
-            "key": str(row["key"]),
-            "row": str(row["row"]),
-            "speaker": str(row["speaker"]),
-            "seed": row.get("seed"),
-        }
+        named: dict[str, Any] = {name: _name(name, row[name]) for name in ("key", "row", "speaker")}
+        named["seed"] = _seed(row.get("seed"))
         if "scorer" not in row:
             return _old(named, row)
+        scorer = row["scorer"]
+        if not isinstance(scorer, str | None):
+            raise ValueError(f"scorer must be text or null; got {scorer!r}")
         try:
-            scores = {name: None if value is None else float(value) for name, value in row["scores"].items()}
-            facts = {row["scorer"]: ScorerFacts.from_dict(tuple(scores), row)} if row["scorer"] else {}
-            return cls(**named, scores=scores, reasons=row["reasons"], notes=row.get("notes", {}), scorers=facts)
-        except (KeyError, TypeError, AttributeError) as error:
+            scores = {name: _score(name, value) for name, value in _mapping("scores", row["scores"]).items()}
+            facts = {scorer: ScorerFacts.from_dict(tuple(scores), row)} if scorer else {}
+            reasons, notes = _texts("reasons", row["reasons"]), _texts("notes", row.get("notes", {}))
+            return cls(**named, scores=scores, reasons=reasons, notes=notes, scorers=facts)
+        except (KeyError, TypeError) as error:
             raise ValueError(f"the line is damaged ({error!r}); delete it and score that clip again") from error
 
 
 def _old(named: Mapping[str, Any], row: Mapping[str, Any]) -> ScoreRow:
     """Read a flat line: numbers and nulls are scores, other text is a note."""
     rest = {name: value for name, value in row.items() if name not in _NAMED}
-    if bad := [name for name, value in rest.items() if not isinstance(value, int | float | str | None)]:
+    if bad := [name for name, value in rest.items() if not _is_number(value) and not isinstance(value, str | None)]:
         raise ValueError(f"{bad[0]} must be a number, null or text; got {rest[bad[0]]!r}")
+    if bad := [name for name, value in rest.items() if isinstance(value, str) and _reads_as_number(name, value)]:
+        raise ValueError(f"{bad[0]} must be a number; got the text {rest[bad[0]]!r}, write it without quotes")
     return ScoreRow(
         **named,
-        scores={k: v if v is None else float(v) for k, v in rest.items() if not isinstance(v, str)},
-        reasons=row.get("reasons", {}),
+        scores={name: _score(name, value) for name, value in rest.items() if not isinstance(value, str)},
+        reasons=_texts("reasons", row.get("reasons", {})),
         notes={name: value for name, value in rest.items() if isinstance(value, str)},
     )
+
+
+def _without_marks(curve: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the marks where there are none, as in older lines."""
+    return {name: value for name, value in curve.items() if name != "marked" or value}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _reads_as_number(name: str, text: str) -> bool:
+    if name in PATHS or name.endswith("sha256") or name in (N_ITEMS, "prompt"):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(name: str, value: object) -> float:
+    if not _is_number(value):
+        raise ValueError(f"{name} must be a number or null; got {value!r}")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError as error:
+        raise ValueError(f"{name} must be a number or null; got one of {len(str(value))} digits") from error
+
+
+def _score(name: str, value: object) -> float | None:
+    return None if value is None else _number(name, value)
+
+
+def _name(what: str, value: object) -> str:
+    """Return what names a clip, row or speaker; whole numbers are names too."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise ValueError(f"{what} must be text; got {value!r}")
+    return str(value)
+
+
+def _seed(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | None):
+        raise ValueError(f"seed must be a whole number or null; got {value!r}")
+    return value
+
+
+def _mapping(what: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} must be an object, {{}} where there is nothing to say; got {value!r}")
+    return value
+
+
+def _texts(what: str, value: object) -> dict[str, str]:
+    found = _mapping(what, value)
+    if wrong := [name for name, text in found.items() if not isinstance(text, str)]:
+        raise ValueError(f"{what} of {wrong[0]} must be text; got {found[wrong[0]]!r}")
+    return found

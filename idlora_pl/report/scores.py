@@ -28,7 +28,8 @@ _SAME_FILE = ("clip_sha256", "item_sha256")
 def read_scores(path: Path) -> list[ScoreRow]:
     """Read ``scores.jsonl``; the lines of one clip, row and seed become one row.
 
-    A half line at the end, which a killed writer leaves, is left out with a warning.
+    A half line at the end, which a killed writer leaves, is left out with a warning; a whole one without its line end
+    counts.
 
     Raises:
         ValueError: The file is missing or empty, a line is not a row, a score of a clip stands there twice, lines

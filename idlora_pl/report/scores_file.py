@@ -1,6 +1,7 @@
 """The file ``scores.jsonl``: who writes to it holds its lock, so that no line is lost, doubled or mixed."""
 
 import fcntl
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
-from idlora_pl.files import replacing
+from idlora_pl.files import decoded, replacing, split_lines
 from idlora_pl.locks import locked
 from idlora_pl.report.row import ScoreRow
 
@@ -18,7 +19,8 @@ _TAIL_BYTES = 1 << 16
 def append_scores(path: Path, rows: Iterable[ScoreRow]) -> None:
     """Append rows to ``scores.jsonl``; safe against a crash and against other processes that write.
 
-    The lines go out in one write under a lock. A half line that a killed writer has left is cut off first.
+    The lines go out in one write under a lock. A half line that a killed writer has left is cut off first; a whole one
+    that only lacks its line end gets it.
     """
     with _writing(path):
         _append(path, rows)
@@ -52,13 +54,25 @@ def drop_scores(path: Path, drop: Callable[[ScoreRow], bool]) -> int:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Return the whole lines of a file that others may be writing to."""
-    with open(path, encoding="utf-8") as file:
+    """Return the whole lines of a file that others may be writing to; the last one may lack its line end."""
+    with open(path, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        lines = file.read().split("\n")
-    if lines.pop():
+        held = file.read()
+    whole, _, last = decoded(held, str(path)).rpartition("\n")
+    lines = split_lines(whole)
+    if last and _is_whole(last):
+        lines.append(last)
+    elif last:
         warnings.warn(f"{path}: the last line is cut off and left out; score that clip again", stacklevel=3)
     return lines
+
+
+def _is_whole(line: str | bytes) -> bool:
+    """Say whether a line without an end is an object all the same: no object is whole before its last brace."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def read_lines(path: Path) -> list[ScoreRow]:
@@ -83,23 +97,25 @@ def _append(path: Path, rows: Iterable[ScoreRow]) -> None:
     text = "".join(line + "\n" for row in rows for line in row.to_lines())
     with open(path, "a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # readers take this one
-        _cut_half_line(file)
+        _end_last_line(file)
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
 
 
-def _cut_half_line(file: IO[bytes]) -> None:
-    """Cut off what stands behind the last line end."""
-    end = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - _TAIL_BYTES)
-        file.seek(start)
-        whole = file.read(end - start).rfind(b"\n") + 1
-        if whole or not start:
-            file.truncate(start + whole)
-            break
-        end = start
+def _end_last_line(file: IO[bytes]) -> None:
+    """Give the last line its end where it is whole, and cut it off where it is not."""
+    end = start = file.seek(0, os.SEEK_END)
+    tail = b""
+    while start and b"\n" not in tail:
+        size = min(_TAIL_BYTES, start)
+        start = file.seek(start - size)
+        tail = file.read(size) + tail
+    last = tail[tail.rfind(b"\n") + 1 :]
+    if last and _is_whole(last):
+        file.write(b"\n")
+    else:
+        file.truncate(end - len(last))
     file.seek(0, os.SEEK_END)
 
 

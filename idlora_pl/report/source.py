@@ -61,7 +61,7 @@ def table_from_yaml(
     ``method`` of a quoted row say which clips the published numbers are of, for `idlora calibrate`.
     """
     path = Path(path)
-    content, columns = declared(path)
+    content, columns = declared(path, known)
     rows: list[Row] = []
     scores: list[ScoreRow] = []
     for number, entry in enumerate(content["rows"]):

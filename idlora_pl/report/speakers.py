@@ -1,29 +1,31 @@
-"""How far a table's intervals can be trusted, given how many speakers they stand on."""
+"""How far a table's numbers can be trusted, given how many speakers they stand on."""
 
 from collections.abc import Iterable
 
 TOO_FEW = 6
-"""Below this many, a sign-flip test cannot come below p = 0.05, and an interval sees too little of the spread."""
+"""Below this many, a sign-flip test cannot come below p = 0.05, and nothing is decided."""
 FEW = 12
-"""Below this many, the intervals cover less than they say (docs/scoring.md, tests/test_stats.py)."""
+"""Below this many, intervals hold only where speakers scatter about normally (docs/scoring.md)."""
 
 
 def few_speakers(counts: Iterable[int]) -> list[str]:
-    """Return sentences about numbers that stand on few speakers; one speaker has no interval.
+    """Return sentences about numbers and paired differences that stand on few speakers.
 
     Example:
         >>> few_speakers([8, 30])
-        ['Intervals over 8 speakers are a little too narrow: they cover about 92 % instead of 95 %.']
+        ['Intervals over 8 speakers hold where speakers scatter normally; with skewed ones they cover less.']
     """
     found = sorted({count for count in counts if 1 < count < FEW})
     said = []
     if far := [count for count in found if count < TOO_FEW]:
         said.append(
-            f"Intervals over so few speakers ({_span(far)}) are too narrow; read them as a spread, not as a bound."
+            f"So few speakers ({_span(far)}) decide nothing: a sign-flip test needs {TOO_FEW} to come below p = 0.05, "
+            "and the intervals hold only where speakers scatter normally."
         )
     if near := [count for count in found if count >= TOO_FEW]:
         said.append(
-            f"Intervals over {_span(near)} speakers are a little too narrow: they cover about 92 % instead of 95 %."
+            f"Intervals over {_span(near)} speakers hold where speakers scatter normally; with skewed ones they cover "
+            "less."
         )
     return said
 

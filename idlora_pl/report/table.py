@@ -1,7 +1,7 @@
 """A table as data: rows by metrics, each cell a mean with its interval and counts."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from idlora_pl.report.cells import Cell, Comparison, Penalised, Reproduction
 from idlora_pl.stats import Interval
@@ -9,7 +9,7 @@ from idlora_pl.stats import Interval
 Direction = Literal["higher", "lower", "near zero"]
 _ARROWS = {"higher": "↑", "lower": "↓", "near zero": "→0"}
 
-JSONTable = dict[str, list[dict[str, str | float | int | None]] | dict[str, float] | list[str]]
+JSONTable = dict[str, list[dict[str, Any]] | dict[str, float] | list[str]]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Column:
         better: Which direction is better.
         digits: Digits after the point.
         worst: What a clip that could not be scored counts as in means with a penalty; None for no such mean.
+        margin: The largest difference that still counts as not worse; None where nothing is claimed to be not worse.
+        note: What a reader must know of this score, printed under tables that hold it.
     """
 
     metric: str
@@ -29,11 +31,20 @@ class Column:
     better: Direction
     digits: int = 3
     worst: float | None = None
+    margin: float | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a direction that does not exist."""
+        """Refuse a direction that does not exist, and a margin that is none."""
         if self.better not in get_args(Direction):
             raise ValueError(f"column {self.metric}: better must be higher, lower or near zero; got {self.better!r}")
+        if self.margin is not None and self.margin <= 0:
+            raise ValueError(f"column {self.metric}: margin must be above 0; got {self.margin}")
+
+    @property
+    def sign(self) -> int:
+        """+1 where more is better, -1 where less is."""
+        return 1 if self.better == "higher" else -1
 
     @property
     def is_unsigned(self) -> bool:
@@ -54,15 +65,16 @@ class Column:
 COLUMNS = {
     column.metric: column
     for column in (
-        Column("speaker_similarity", "speaker similarity", "higher"),
-        Column("reference_word_leak", "reference's words leaked", "lower"),
-        Column("lip_sync", "lip-sync", "higher"),
-        Column("phoneme_error_rate", "phoneme error rate", "lower"),
-        Column("wer", "word error rate", "lower"),
-        Column("environment_accuracy", "environment accuracy", "higher"),
+        Column("speaker_similarity", "speaker similarity", "higher", worst=0.0),
+        Column("reference_word_leak", "reference's words leaked", "lower", worst=1.0),
+        Column("lip_sync", "lip-sync", "higher", worst=0.0),
+        Column("phoneme_error_rate", "phoneme error rate", "lower", worst=1.0, margin=0.01),
+        Column("wer", "word error rate", "lower", worst=1.0, margin=0.01),
+        Column("environment_accuracy", "environment accuracy", "higher", worst=0.0),
     )
 }
-"""Columns that are known by name, and that a table made from scores alone shows."""
+"""Columns that are known by name, and that a table made from scores alone shows. Their worst values and margins are
+those of the scorers' cards."""
 
 
 @dataclass(frozen=True)
@@ -142,16 +154,23 @@ class Table:
             more["reproductions"] = [_reproduced(one) for one in self.reproductions]
         return {
             "rows": [_flat(cell) for cell in self.cells],
-            "paired": [{"a": c.a, "b": c.b, "metric": c.metric, **asdict(c.difference)} for c in self.comparisons],
+            "paired": [_compared(one) for one in self.comparisons],
             "seconds": self.seconds,
             **more,
         }
 
 
-def _flat(cell: Cell) -> dict[str, str | float | int | None]:
-    return {"row": cell.row, "metric": cell.metric, **asdict(cell.interval), "verified": cell.verified}
+def _flat(cell: Cell) -> dict[str, Any]:
+    named = {"row": cell.row, "metric": cell.metric, **asdict(cell.interval), "verified": cell.verified}
+    return named | {"n_speakers": cell.n_speakers, "seeds_least": cell.seeds[0], "seeds_most": cell.seeds[1]}
 
 
-def _reproduced(one: Reproduction) -> dict[str, str | float | int | None]:
-    named = {"row": one.row, "against": one.against, "metric": one.metric, "published": one.published}
+def _compared(one: Comparison) -> dict[str, Any]:
+    penalised = None if one.penalised is None else asdict(one.penalised)
+    named = {"a": one.a, "b": one.b, "metric": one.metric, **asdict(one.difference)}
+    return named | {"penalised": penalised, "n_failed": one.n_failed, "n_unpaired": one.n_unpaired}
+
+
+def _reproduced(one: Reproduction) -> dict[str, Any]:
+    named: dict[str, Any] = {"row": one.row, "against": one.against, "metric": one.metric, "published": one.published}
     return {**named, "difference": one.difference, "covered": one.covered, **asdict(one.ours)}

@@ -80,6 +80,8 @@ class Score:
         digits: Digits after the point.
         worst: What a clip that could not be scored counts as in means with a penalty; None where no such value
             makes sense.
+        margin: The largest difference that still counts as not worse; None where none is named.
+        note: What a reader of the number must know, printed under tables that hold it.
     """
 
     name: str
@@ -87,6 +89,8 @@ class Score:
     better: Literal["higher", "lower", "near zero"]
     digits: int = 3
     worst: float | None = None
+    margin: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,8 @@ class Card:
         metric = self.build(weights)
         if set(metric.names) != {score.name for score in self.scores}:
             raise ValueError(f"scorer {self.name} gives {metric.names}, its card says {[s.name for s in self.scores]}")
+        if set(metric.distances) != (near_zero := {score.name for score in self.scores if score.better == "near zero"}):
+            raise ValueError(f"scorer {self.name} averages the size of {metric.distances}, its card says {near_zero}")
         return metric
 
     def digest(self, weights: Path) -> str:

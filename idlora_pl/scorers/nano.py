@@ -37,13 +37,16 @@ class NanoLipSync(LipSync):
 
     def __init__(self, embedder: LipSyncEmbedder, **kwargs: Any) -> None:
         super().__init__(embedder, **kwargs)
-        self.names = tuple(map(_own_name, self.names))
+        self.names, self.distances = (tuple(map(_own_name, names)) for names in (self.names, self.distances))
 
     def score(self, waveform: Tensor, frames: Tensor, *, sample_rate_hz: int, frame_rate_fps: float) -> ClipScore:
         """Score one clip; see ``LipSync.score``."""
         score = super().score(waveform, frames, sample_rate_hz=sample_rate_hz, frame_rate_fps=frame_rate_fps)
         values = {_own_name(name): value for name, value in score.values.items()}
-        return replace(score, values=values, reasons={_own_name(name): why for name, why in score.reasons.items()})
+        reasons, notes = (
+            {_own_name(name): text for name, text in texts.items()} for texts in (score.reasons, score.notes)
+        )
+        return replace(score, values=values, reasons=reasons, notes=notes)
 
 
 def _own_name(name: str) -> str:
@@ -177,7 +180,7 @@ CARDS = (
     Card(
         "nano_phonemes",
         "Phoneme edits per expected phoneme, as the nano recogniser hears them.",
-        (Score("phoneme_error_rate", "phoneme error rate", "lower", worst=1.0),),
+        (Score("phoneme_error_rate", "phoneme error rate", "lower", worst=1.0, margin=0.01),),
         (),
         _phonemes,
         _anchor("its own words, and another clip's", _measure_phonemes, right=(0.0, 0.0), wrong=(0.75, 0.0)),

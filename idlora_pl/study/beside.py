@@ -9,7 +9,7 @@ from idlora_pl.report.export import csv_text
 from idlora_pl.report.sheet import Sheet
 from idlora_pl.study.answers import Answer, Answers, read_answers
 from idlora_pl.study.key import read_key
-from idlora_pl.study.opinion import two_way_interval
+from idlora_pl.study.opinion import n_of_each, two_way_interval
 from idlora_pl.study.render import DASH, percent
 
 ANSWERS = "answers"
@@ -25,9 +25,11 @@ class Beside:
         question: Name of the question, or of the method that was rated.
         published: The published number.
         ours: Ours; None where our study lacks it.
-        low: Lower end of its 95 % interval over items and raters; None with one of either.
+        low: Lower end of its 95 % interval over items and raters; None with one of either, and where no spread is seen.
         high: Upper end of it.
         n: Our answers.
+        n_items: Items of them.
+        n_raters: Raters of them.
     """
 
     what: str
@@ -37,6 +39,8 @@ class Beside:
     low: float | None
     high: float | None
     n: int
+    n_items: int = 0
+    n_raters: int = 0
 
     @property
     def difference(self) -> float | None:
@@ -87,7 +91,7 @@ def shares_beside(held: Mapping[str, Any], answers: Answers) -> list[Beside]:
             ]
             won = {(answer.item, answer.rater): float(answer.value > 0) for answer in given}
             if wins + losses:
-                rows.append(_beside(comparison, question, wins / (wins + losses), won))
+                rows.append(_beside(comparison, question, wins / (wins + losses), won, are_shares=True))
     return rows
 
 
@@ -106,11 +110,15 @@ def _is_of(answer: Answer, scenario: str) -> bool:
     return scenario == "overall" or answer.item.split("__")[0] in (scenario, scenario.replace(" ", "_"))
 
 
-def _beside(what: str, question: str, published: float, values: Mapping[tuple[str, str], float]) -> Beside:
+def _beside(
+    what: str, question: str, published: float, values: Mapping[tuple[str, str], float], *, are_shares: bool = False
+) -> Beside:
     if not values:
         return Beside(what, question, published, None, None, None, 0)
-    low, high = two_way_interval(values)
-    return Beside(what, question, published, sum(values.values()) / len(values), low, high, len(values))
+    low, high = two_way_interval(values, are_shares=are_shares) or (None, None)
+    return Beside(
+        what, question, published, sum(values.values()) / len(values), low, high, len(values), *n_of_each(values)
+    )
 
 
 def beside_sheet(rows: Sequence[Beside], kind: str) -> Sheet:
@@ -127,8 +135,9 @@ def beside_sheet(rows: Sequence[Beside], kind: str) -> Sheet:
         scale = 100 if kind == "ab" else 1
         gap = DASH if row.ours is None else f"{scale * (row.ours - row.published):+.{1 if kind == 'ab' else 2}f}"
         covered = {True: "yes", False: "no", None: DASH}[row.covered]
-        lines.append((row.what, row.question, shown(row.published), ours, str(row.n), gap, covered))
-    heads = ("compared", second, "published", "ours [95 %]", "n", "difference", "covered")
+        both = f"{row.n_items} / {row.n_raters}" if row.n else DASH
+        lines.append((row.what, row.question, shown(row.published), ours, str(row.n), both, gap, covered))
+    heads = ("compared", second, "published", "ours [95 %]", "n", "items / raters", "difference", "covered")
     return Sheet(heads, tuple(lines), title)
 
 
@@ -136,10 +145,11 @@ def beside_csv(rows: Sequence[Beside], kind: str) -> str:
     """Return ours beside the published numbers as CSV."""
     heads = ["compared", {"ab": "question", "mos": "method"}[kind], "published", "ours", "ci_low", "ci_high", "n"]
     lines = [
-        [row.what, row.question, row.published, row.ours, row.low, row.high, row.n, row.difference, row.covered]
+        [row.what, row.question, row.published, row.ours, row.low, row.high, row.n, row.n_items, row.n_raters]
+        + [row.difference, row.covered]
         for row in rows
     ]
-    return csv_text([*heads, "difference", "covered"], lines)
+    return csv_text([*heads, "n_items", "n_raters", "difference", "covered"], lines)
 
 
 def beside_data(rows: Sequence[Beside]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """What a study says: its tables, its notes and its numbers, and the files of them."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from idlora_pl.study.beside import (
     what_is_missing,
 )
 from idlora_pl.study.key import read_key
-from idlora_pl.study.published import published_opinions, published_preferences, read_published
+from idlora_pl.study.opinion import doubt_of_few
+from idlora_pl.study.published import across_scenarios, published_opinions, published_preferences, read_published
 from idlora_pl.study.render import (
     opinion_csv,
     opinion_notes,
@@ -30,6 +31,11 @@ from idlora_pl.study.render import (
     preference_notes,
     preference_sheet,
     to_data,
+)
+
+_HOW = (
+    "[95 %]: interval over items and raters, as if both were drawn anew (docs/studies.md); none where all answers are "
+    "equal."
 )
 
 
@@ -81,7 +87,9 @@ def published_outcome(path: Path, runs: Path) -> Outcome:
     else:
         scores = published_opinions(held)
         found.sheets.append(opinion_sheet(scores, held["title"]))
-        found.notes += opinion_notes(held, scores)
+        across = across_scenarios(scores)
+        found.notes += opinion_notes(held, across)
+        found.data["across_scenarios"] = [] if across is None else [asdict(across)]
         found.data["published"], found.csvs["table.csv"] = to_data(scores), opinion_csv({"": scores})
     answers = own_answers(held, runs, str(path))
     if answers is None:
@@ -91,6 +99,7 @@ def published_outcome(path: Path, runs: Path) -> Outcome:
     found.sheets.append(beside_sheet(rows, held["kind"]))
     found.data["ours"], found.csvs["beside.csv"] = beside_data(rows), beside_csv(rows, held["kind"])
     found.notes += [*_counted(answers), "Covered: our 95 % interval over items and raters holds the published number."]
+    found.notes += doubt_of_few([(row.n_items, row.n_raters) for row in rows])
     return found
 
 
@@ -108,7 +117,8 @@ def own_outcome(folder: Path, answers_folder: Path, failures_allowed: int) -> Ou
         rows = preferences(answers)
         found.sheets.append(preference_sheet(rows, "A/B study"))
         found.data["preferences"], found.csvs["table.csv"] = to_data(rows), preference_csv(rows)
-        found.notes.append("p (answers): sign test over answers; p (items): each item counts once, by its majority.")
+        found.notes.append(f"{_HOW} Share and p: of the decided answers; p that both are as likely.")
+        found.notes += doubt_of_few([(row.found.n_items, row.found.n_raters) for row in rows])
         return found
     by_question: dict[str, list[OpinionRow]] = {}
     for question in key["questions"]:
@@ -116,9 +126,9 @@ def own_outcome(folder: Path, answers_folder: Path, failures_allowed: int) -> Ou
         found.sheets.append(opinion_sheet(by_question[question], f"Mean opinion score: {question}"))
         found.data[question] = to_data(by_question[question])
     found.csvs["table.csv"] = opinion_csv(by_question)
-    found.notes.append(
-        "± is half of a 95 % t-interval over answers; difference: interval over items and raters; p over items."
-    )
+    found.notes.append(f"{_HOW} Difference and p: of the first two methods, rated by the same rater on the same item.")
+    scores = [one for rows in by_question.values() for row in rows for one in row.scores.values()]
+    found.notes += doubt_of_few([(one.n_items, one.n_raters) for one in scores])
     return found
 
 

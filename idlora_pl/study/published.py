@@ -1,13 +1,16 @@
 """Published results of studies: read from a yaml, and tested at every count of answers that they may stand for."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
-from idlora_pl.study.analyse import OpinionRow, PreferenceRow
-from idlora_pl.study.opinion import Opinion, gap_p_value
-from idlora_pl.study.statistics import preference, sign_test
+from scipy import stats as scipy_stats
+
+from idlora_pl.study.analyse import OpinionRow, Preference, PreferenceRow
+from idlora_pl.study.opinion import Opinion
+from idlora_pl.study.statistics import sign_test
 from idlora_pl.yaml_checks import as_count, as_list, as_mapping, as_named, as_number, as_text, load_yaml
 
 _NUMBERS = {"ab": "shares", "mos": "scores"}
@@ -116,7 +119,7 @@ def _published_row(comparison: str, question: str, shares: Sequence[float], n: t
     found = [p for wins, losses in decided if (p := sign_test(wins, losses)) is not None]
     published = (shares[0], shares[1], shares[2])
     ends = (min(found), max(found)) if found else (None, None)
-    return PreferenceRow(comparison, question, preference(*_counts(shares, middle)), None, published, *ends)
+    return PreferenceRow(comparison, question, Preference(*_counts(shares, middle)), None, published, *ends)
 
 
 def possible_counts(shares: Sequence[float], n: int) -> list[tuple[int, int]]:
@@ -148,7 +151,45 @@ def _counts(shares: Sequence[float], n: int) -> tuple[int, int, int]:
 def _published_opinion(name: str, by_method: Mapping[str, Sequence[float]], n: int | Mapping[str, int]) -> OpinionRow:
     count = n if isinstance(n, int) else n.get(name, n.get("each", 0))
     scores = {
-        method: Opinion(mean, half, mean - half, mean + half, count) for method, (mean, half) in by_method.items()
+        method: Opinion(mean, None, None, count, published_half_width=half)
+        for method, (mean, half) in by_method.items()
     }
-    values = [(mean, half) for mean, half in by_method.values()]
-    return OpinionRow(name, scores, gap_p_value(*values[:2]) if len(values) > 1 else None)
+    return OpinionRow(name, scores)
+
+
+@dataclass(frozen=True)
+class AcrossScenarios:
+    """Tests of the difference of two methods, one published mean a scenario; scenarios are what is drawn anew.
+
+    Attributes:
+        methods: The two methods.
+        n: Scenarios that have both.
+        n_ahead: Scenarios in which the first is ahead.
+        n_behind: Scenarios in which the second is.
+        difference: Mean of first minus second.
+        p_t: Two-sided p-value of a paired t-test; None with one scenario, or where all differences are equal.
+        p_sign: Two-sided p-value of a sign test, scenarios without a difference left out; None where all are.
+    """
+
+    methods: tuple[str, str]
+    n: int
+    n_ahead: int
+    n_behind: int
+    difference: float
+    p_t: float | None
+    p_sign: float | None
+
+
+def across_scenarios(rows: Sequence[OpinionRow]) -> AcrossScenarios | None:
+    """Compare the first two methods over their scenarios; None where fewer than two methods were published."""
+    single = [row.scores for row in rows if row.scenario != "overall"]
+    methods = list(dict.fromkeys(method for scores in single for method in scores))[:2]
+    pairs = [tuple(scores[method].mean for method in methods) for scores in single if {*methods} <= scores.keys()]
+    if len(methods) < 2 or not pairs:
+        return None
+    gaps = [first - second for first, second in pairs]
+    ahead, behind = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+    varies = len(gaps) > 1 and max(gaps) - min(gaps) > 1e-9
+    p_t = float(scipy_stats.ttest_1samp(gaps, 0).pvalue) if varies else None
+    mean = sum(gaps) / len(gaps)
+    return AcrossScenarios((methods[0], methods[1]), len(gaps), ahead, behind, mean, p_t, sign_test(ahead, behind))

@@ -7,16 +7,27 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 
+from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.ltx2.adapter_file import check_style
 from idlora_pl.ltx2.adapter_format import AdapterStyle
 from idlora_pl.ltx2.lora import attached_lora, save_adapter
 from idlora_pl.media import MediaError
-from idlora_pl.training.clip_scores import SampleClips, ScoreClips, means
-from idlora_pl.training.made import Made, run_folder, write_made
+from idlora_pl.training.clip_scores import SCORES, SampleClips, ScoreClips, means
+from idlora_pl.training.made import Made, refuse_made, run_folder, write_made
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.run_facts import run_facts
+from idlora_pl.training.saving import SaveCheckpoints
 
-__all__ = ["SampleClips", "SaveAdapter", "ScoreClips", "WriteClips", "means", "run_folder", "write_made"]
+__all__ = [
+    "SampleClips",
+    "SaveAdapter",
+    "SaveCheckpoints",
+    "ScoreClips",
+    "WriteClips",
+    "means",
+    "run_folder",
+    "write_made",
+]
 
 
 class SaveAdapter(Callback):
@@ -30,6 +41,7 @@ class SaveAdapter(Callback):
 
     def __init__(self, every_n_steps: int = 200, style: AdapterStyle = "comfyui") -> None:
         self.every_n_steps, self.style = every_n_steps, style
+        self._step = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse an alpha that the style cannot hold before anything is trained."""
@@ -38,17 +50,23 @@ class SaveAdapter(Callback):
         if stage == "fit" and lora is not None:
             check_style(lora, self.style)
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Count from where the run starts."""
+        self._step = trainer.global_step
+
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
         """Write after every so many optimiser steps."""
         step = trainer.global_step
-        if self.every_n_steps and step and step % self.every_n_steps == 0:
-            self._save(trainer, module)
+        if step != self._step and self.every_n_steps and step % self.every_n_steps == 0:
+            self.save(trainer, module)
+        self._step = step
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Write the final adapter."""
-        self._save(trainer, module)
+        self.save(trainer, module)
 
-    def _save(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def save(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Write the adapter as it is now."""
         assert isinstance(module, IDLoRA)
         if trainer.is_global_zero:
             path = run_folder(trainer) / "adapter.safetensors"
@@ -57,6 +75,8 @@ class SaveAdapter(Callback):
 
 class WriteClips(BasePredictionWriter):
     """Write what `idlora predict` generates as mp4 files with sound, labelled as AI-generated.
+
+    Clips that are there, and scores of them, are not replaced: the command is refused before it samples.
 
     Args:
         folder: Where to; a relative path is inside the run's folder.
@@ -67,6 +87,13 @@ class WriteClips(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.folder, self.scale = folder, scale
         self._unusable: list[str] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Raise ValueError when a clip of that name, or its score, is there already."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if stage in ("predict", "test") and isinstance(data, PairedClips):
+            names = [f"{entry['output_name']}.mp4" for entry in data.entries]
+            refuse_made(run_folder(trainer) / self.folder, names, run_folder(trainer) / SCORES)
 
     def write_on_batch_end(self, trainer: L.Trainer, module: L.LightningModule, prediction: Made, *_: object) -> None:
         """Write the clips of one batch of `idlora predict`."""

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import lightning as L
@@ -17,14 +18,19 @@ from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.prompts import read_prompts, refuse_unusable
 from idlora_pl.data.share import OwnShare
 from idlora_pl.metrics.suite import ClipScorer
+from idlora_pl.report.build import clip_values
 from idlora_pl.report.row import ScorerFacts, ScoreRow
-from idlora_pl.report.scores import replace_scores
+from idlora_pl.report.scores import metric_names, replace_scores
 from idlora_pl.scorers.loading import Scorer, load_scorers
+from idlora_pl.scorers.registry import NEAR_ZERO
 from idlora_pl.scorers.weights import WEIGHTS
 from idlora_pl.scoring.origin import origin_of, with_versions
 from idlora_pl.scoring.rows import notes_of, score_clip
 from idlora_pl.training.made import Made, run_folder, write_made
 from idlora_pl.training.module import IDLoRA
+
+SCORES = "scores.jsonl"
+"""File of a run's scores, in its folder."""
 
 
 class ScoreClips(Callback):
@@ -46,7 +52,7 @@ class ScoreClips(Callback):
         self,
         scorer: ClipScorer | None = None,
         row: str = "generated",
-        scores: str = "scores.jsonl",
+        scores: str = SCORES,
         clips: str = "clips",
         scorers: str | None = None,
         weights: str | None = None,
@@ -159,11 +165,12 @@ class SampleClips(Callback):
             return
         written = [run_folder(trainer) / folder / f"{entry['output_name']}.mp4" for entry in self._entries]
         paths = [str(path) for path in written if path.is_file()]
+        step = max(trainer.global_step - 1, 0)  # Lightning counts from 0, also for the losses of this validation
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_video("samples", paths, step=trainer.global_step)
+                logger.log_video("samples", paths, step=step)
             if rows:
-                logger.log_metrics(means(rows, "val"), step=trainer.global_step)
+                logger.log_metrics(means(rows, "val"), step=step)
 
 
 def of_all_ranks(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
@@ -176,18 +183,20 @@ def of_all_ranks(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
 
 
 def means(rows: Sequence[ScoreRow], stage: str) -> dict[str, float]:
-    """Average scores over the clips that have one, and count the others.
+    """Average scores over the clips that have one, as a table does, and count the others.
 
-    `<stage>/<metric>/n_scored` of `n_total` clips have the score, `n_<reason>` of them have none for this reason.
+    `<stage>/<metric>/n_scored` of `n_total` clips have the score, `n_<reason>` generations have none for this reason.
+    Scores that are better near zero, such as lags, are averaged as distances from zero.
     """
     logged: dict[str, float] = {}
-    for name in dict.fromkeys(name for row in rows for name in row.scores):
+    for name in metric_names(rows):
         found = [row for row in rows if name in row.scores]
-        values = [value for row in found if (value := row.scores[name]) is not None]
-        logged |= {f"{stage}/{name}/n_scored": float(len(values)), f"{stage}/{name}/n_total": float(len(found))}
+        clips = clip_values(found, name, unsigned=name in NEAR_ZERO)
+        values = [value for value in clips.values() if value is not None]
+        logged |= {f"{stage}/{name}/n_scored": float(len(values)), f"{stage}/{name}/n_total": float(len(clips))}
         reasons = Counter(row.reasons[name] for row in found if row.scores[name] is None)
         for reason, count in sorted(reasons.items()):
             logged[f"{stage}/{name}/n_{reason}"] = float(count)
         if values:
-            logged[f"{stage}/{name}"] = sum(values) / len(values)
+            logged[f"{stage}/{name}"] = fmean(values)
     return logged

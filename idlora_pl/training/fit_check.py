@@ -1,6 +1,8 @@
-"""Whether a shard set was made for the base model that is trained on it."""
+"""Whether a shard set was made for the base model that is trained on it, and divides into steps."""
 
 from __future__ import annotations
+
+import lightning as L
 
 from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.samples import ShardError
@@ -45,3 +47,23 @@ def refuse_other_base(index: ShardIndex, name: str, preset: Preset) -> None:
         raise ShardError(
             f"{name} has {audio[1]} audio tokens, {n_frames} frames need {needed}; {_AGAIN} --duration {duration_s:g}"
         )
+
+
+def refuse_uneven_steps(trainer: L.Trainer) -> None:
+    """Raise ValueError when the batches of an epoch do not divide into optimiser steps.
+
+    Lightning makes a step at the end of each epoch, whatever has been accumulated, and scales it as a full one.
+
+    Args:
+        trainer: When its loader is known, in `on_train_start`.
+    """
+    n_batches, each = trainer.num_training_batches, trainer.accumulate_grad_batches
+    if trainer.fast_dev_run or n_batches % each == 0:  # type: ignore[attr-defined]
+        return
+    fix = "lower accumulate_grad_batches, or give more samples or a smaller data.batch_size"
+    if n_batches > each:
+        fix = "set data.drop_last to true and limit_train_batches to a multiple, or choose a divisor"
+    raise ValueError(
+        f"trainer.accumulate_grad_batches {each} makes a step of {each} batches, and an epoch has {n_batches}, so its "
+        f"last step would have {n_batches % each:g}; {fix}"
+    )

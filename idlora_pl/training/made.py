@@ -10,6 +10,7 @@ import lightning as L
 
 from idlora_pl.media import Clip, MediaError, write_clip
 from idlora_pl.media.sound import UnusableSoundError
+from idlora_pl.report.scores_file import lines_of, parsed
 
 Made = Sequence[tuple[dict[str, Any], Clip]]
 """Entries of a prompt file with what was generated from them."""
@@ -43,3 +44,24 @@ def write_made(made: Made, folder: Path, scale: int) -> list[str]:
     if failed:
         raise MediaError(f"{len(failed)} of {len(made)} clips were not written: {'; '.join([*failed, *unusable])}")
     return unusable
+
+
+def refuse_made(folder: Path, names: Sequence[str], scores: Path) -> None:
+    """Raise ValueError when clips would be replaced, or others would stand beside the scores of earlier ones.
+
+    Args:
+        folder: Where the clips go.
+        names: Of their files.
+        scores: A scores.jsonl, which need not exist.
+    """
+    paths = [folder / name for name in names]
+    fix = "give --run another folder, or remove the clips and their scores"
+    if made := [path for path in paths if path.exists()]:
+        more = f" and {len(made) - 1} more of {len(paths)} clips" if len(made) > 1 else ""
+        raise ValueError(f"{made[0]}{more} of an earlier command would be replaced; {fix}")
+    if not scores.is_file():
+        return
+    rows = [parsed(scores, number, line) for number, line in enumerate(lines_of(scores), start=1)]
+    scored = {(scores.parent / row.notes["clip"]).resolve() for row in rows if "clip" in row.notes}
+    if stale := [path for path in paths if path.resolve() in scored]:
+        raise ValueError(f"{scores} has scores of an earlier clip {stale[0]}, which is gone; {fix}")

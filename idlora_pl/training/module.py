@@ -5,32 +5,38 @@ Letters: B batch, N tokens, C channels.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from idlora_pl.components import Components, attach_adapter, load_codecs, load_text, load_transformer
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.shards import PairBatch
-from idlora_pl.ltx2.lora import LoRA, attach_lora
+from idlora_pl.ltx2.lora import LoRA, attach_lora, attached_lora
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.media import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import TextContext, TextFeatures
 from idlora_pl.pipeline import IDLoRAPipeline
 from idlora_pl.sampling import Sampling
+from idlora_pl.seeds import checked_seed
 from idlora_pl.stage_lists import refuse_missing_files, refuse_missing_weights
 from idlora_pl.training.checkpoint import adapter_state, restore_adapter
-from idlora_pl.training.fit_check import refuse_other_base
+from idlora_pl.training.fit_check import refuse_other_base, refuse_uneven_steps
 from idlora_pl.training.noise import Noise, draw_noise, generator_at, torch_seed, validation_generator
 from idlora_pl.training.objective import Losses, Objective, flow_losses
-from idlora_pl.training.optimizer import AdamW, build_optimizer
+from idlora_pl.training.optimizer import AdamW, build_optimizer, state_bits
+from idlora_pl.training.precision import refuse_precision
+from idlora_pl.training.resuming import continued
 
+_SETTINGS = ("base", "seed", "first_frame_p", "reference_dropout", "text_dropout")
 VALIDATION_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 Entry = dict[str, Any]
 """One entry of a prompt file, as `idlora_pl.data.prompts.read_prompts` returns it."""
@@ -88,7 +94,7 @@ class IDLoRA(L.LightningModule):
         refuse_missing_files(upsampler=upsampler, distilled_lora=distilled_lora)
         self.base, self.weights, self.in_context, self.lora, self.sampling = base, weights, in_context, lora, sampling
         self.upsampler, self.distilled_lora, self.gemma = upsampler, distilled_lora, gemma
-        self.optimizer_settings, self.objective, self.seed = optimizer, objective, seed
+        self.optimizer_settings, self.objective, self.seed = optimizer, objective, checked_seed(seed, "model.seed")
         self.first_frame_p, self.reference_dropout, self.text_dropout = chances
         self.model = load_transformer(base, weights)
         self.text = load_text(base, weights, with_language_model=False)
@@ -98,7 +104,7 @@ class IDLoRA(L.LightningModule):
         if gradient_checkpointing:
             self.model.transformer.enable_gradient_checkpointing()
         self._pipeline: IDLoRAPipeline | None = None
-        self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
+        self._changed, self.strict_loading = "", False  # checkpoints hold the adapter, not the frozen base
 
     def _attach(self, adapter: str | None, use_adapter: bool) -> None:
         self.model.requires_grad_(False)
@@ -110,11 +116,18 @@ class IDLoRA(L.LightningModule):
                 attach_lora(self.model, self.lora.rank, self.lora.alpha, self.lora.targets)
 
     def setup(self, stage: str) -> None:
-        """Refuse shards that were made for another base model."""
+        """Refuse a precision that is not supported, and shards that were made for another base model."""
+        refuse_precision(self.trainer.precision_plugin)
         data = getattr(self.trainer, "datamodule", None)
         found = data.indices if isinstance(data, PairedClips) and stage in ("fit", "validate") else {}
         for name, index in found.items():
             refuse_other_base(index, name, self.model.preset)
+
+    def on_train_start(self) -> None:
+        """Refuse an epoch whose last optimiser step would have fewer batches; tell what a resume changes."""
+        refuse_uneven_steps(self.trainer)
+        if self._changed and self.trainer.is_global_zero:
+            print(f"idlora: {self._changed}", file=sys.stderr)
 
     # -- training -------------------------------------------------------------------------------------------------
 
@@ -166,16 +179,37 @@ class IDLoRA(L.LightningModule):
         trainable = [weight for weight in self.model.parameters() if weight.requires_grad]
         if not trainable:
             raise ValueError("model.use_adapter is false, so there is nothing to train; set it to true")
-        return build_optimizer(self.optimizer_settings, trainable, int(self.trainer.estimated_stepping_batches))
+        return build_optimizer(self.optimizer_settings, trainable, self.trainer.estimated_stepping_batches)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides how the run trains, by the keys of its configuration, in plain types; needs the trainer."""
+        trainer, lora = self.trainer, attached_lora(self.model)
+        varies = any(isinstance(one, GradientAccumulationScheduler) for one in trainer.callbacks)  # type: ignore[attr-defined]
+        parts: dict[str, dict[str, Any]] = {
+            "lora": {} if lora is None else asdict(lora),
+            "optimizer": asdict(self.optimizer_settings) | {"state_bits": state_bits(self.optimizer_settings)},
+            "objective": asdict(self.objective),
+        }
+        return {
+            **{f"model.{name}": getattr(self, name) for name in _SETTINGS},
+            **{f"model.{part}.{name}": value for part, given in parts.items() for name, value in given.items()},
+            "trainer.precision": str(trainer.precision),
+            "trainer.max_steps": trainer.max_steps,
+            "trainer.gradient_clip_val": trainer.gradient_clip_val,
+            "trainer.accumulate_grad_batches": None if varies else trainer.accumulate_grad_batches,
+        }
 
     # -- checkpoints: the adapter and nothing else ----------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep only the adapter's tensors and the recipe."""
-        checkpoint.update(adapter_state(self.model, self.in_context))
+        """Keep only the adapter's tensors, the recipe and the settings."""
+        checkpoint.update(adapter_state(self.model, self.in_context), settings=self.settings)
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Restore the adapter; refuse a checkpoint that was trained with another recipe."""
+        """Restore the adapter; refuse a checkpoint of another recipe, or of settings that cannot change amid a run."""
+        if self._trainer is not None and self._trainer.state.fn == "fit":
+            self._changed = continued(checkpoint, self.settings)
         restore_adapter(checkpoint, self.model, self.in_context)
 
     @property

@@ -229,3 +229,46 @@ def test_a_stream_only_goes_forward(shard_folder):
         assert stream.readinto(memoryview(content)) == 100
         assert bytes(content) == (shard_folder / "pairs-000000.tar").read_bytes()[700:800]
         assert stream.seek(1 << 40) < 1 << 40
+
+
+NAMES = [
+    "a{b}",
+    "a{1,2}",
+    "a{0..3}",
+    "a[b]",
+    "a*",
+    "a?b",
+    "a b",
+    "s.tar",
+    "a{b",
+    "a:b",
+    "https:",
+    "-a",
+    "ä",
+    "a#b",
+    "%41",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_that_exists_is_a_folder_whatever_its_name(shard_folder, tmp_path, monkeypatch, name):
+    expected = batches(str(shard_folder))
+    monkeypatch.chdir(tmp_path)
+    shard_folder.rename(tmp_path / name)
+    assert same(batches(name), expected)
+    assert same(batches(f"{tmp_path / name}/"), expected)
+    assert same(batches(f"{tmp_path / name}/pairs-{{000000..000003}}.tar"), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_that_does_not_exist_is_named(tmp_path, name):
+    with pytest.raises(ShardError, match=r"does not exist|missing|Unbalanced|is empty"):
+        open_shards(str(tmp_path / name))
+
+
+def test_a_pattern_may_lie_in_a_folder_whose_name_looks_like_one(shard_folder, tmp_path):
+    expected = batches(str(shard_folder))
+    shard_folder.rename(tmp_path / "a{1,2}")
+    assert same(batches(f"{tmp_path}/a{{1,2}}/pairs-{{000000..000003}}.tar"), expected)
+    (tmp_path / "a{1,2}").rename(tmp_path / "a1")
+    assert same(batches(f"{tmp_path}/a{{1..1}}/pairs-{{000000..000003}}.tar"), expected)

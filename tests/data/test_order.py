@@ -92,3 +92,29 @@ def test_what_drop_last_leaves_out_changes_from_epoch_to_epoch():
 def test_settings_that_leave_nothing_to_train_on_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         EpochOrder(**{"counts": (4, 4), "batch_size": 2} | values)
+
+
+@pytest.mark.parametrize("batches_a_step", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(("n_ranks", "n_workers"), [(1, 1), (1, 3), (2, 2)])
+def test_an_epoch_is_a_whole_number_of_steps_and_leaves_other_samples_out_each_time(batches_a_step, n_ranks, n_workers):
+    order = EpochOrder((9, 8, 6), 2, 4, 0, n_ranks, n_workers, batches_a_step=batches_a_step)
+    assert order.n_batches == 23 // n_ranks // 2 // batches_a_step * batches_a_step
+    left = []
+    for epoch in range(3):
+        ranks = [order.batches(epoch, rank) for rank in range(n_ranks)]
+        assert {len(found) for found in ranks} == {order.n_batches}
+        seen = [ref for found in ranks for batch in found for ref in batch]
+        assert len(set(seen)) == len(seen) == order.n_batches * n_ranks * 2
+        left.append({(shard, at) for shard, count in enumerate((9, 8, 6)) for at in range(count)} - set(seen))
+    assert left[0] != left[1]
+
+
+def test_more_batches_a_step_than_an_epoch_has_are_refused_with_both_numbers():
+    for drop_last, n_batches in ((True, 3), (False, 4)):
+        settings = {"batch_size": 2, "drop_last": drop_last}
+        EpochOrder((7,), **settings, batches_a_step=n_batches)
+        message = (
+            f"accumulate_grad_batches 9 makes a step of 9 batches, and an epoch has {n_batches} .* to {n_batches} at"
+        )
+        with pytest.raises(ValueError, match=message):
+            EpochOrder((7,), **settings, batches_a_step=9)

@@ -35,8 +35,8 @@ def test_entries_are_completed(tmp_path, around):
         (["a"], "entry 0 has no text under 'prompt'"),
         ([{"prompt": PROMPT}, {"prompt": "Hello"}], r"entry 1: prompt section \[VISUAL\] is missing in 'Hello'"),
         ([{"prompt": PROMPT, "voice": "a.wav"}], "entry 0 has the unknown key 'voice'; known are prompt,"),
-        ([{"prompt": PROMPT, "seed": "x"}], "entry 0 has seed 'x'; write a whole number"),
-        ([{"prompt": PROMPT, "seed": True}], "entry 0 has seed True; write a whole number"),
+        ([{"prompt": PROMPT, "seed": "x"}], "entry 0: seed must be a whole number from 0 to"),
+        ([{"prompt": PROMPT, "seed": True}], "entry 0: seed must be a whole number from 0 to"),
         (
             [{"prompt": PROMPT, "reference_path": "no.wav"}],
             "reference_path 'no.wav' does not exist .looked",

@@ -85,6 +85,26 @@ def test_a_run_equals_the_formulas_of_the_spec(sigmas, slope, drift):
         torch.testing.assert_close(result.latents, expected, atol=1e-5, rtol=1e-5)
 
 
+def at_length(length):
+    """Two levels whose logarithms are exactly so far apart, whichever way the quotient is taken."""
+    candidates = (start / 1024 for start in range(1023, 300, -1))
+    pairs = ((now, now * math.exp(-length) * (1 + ulps * 2**-53)) for now in candidates for ulps in (0, 1, -1, 2, -2))
+    return next(pair for pair in pairs if math.log(pair[0] / pair[1]) == length == -math.log(pair[1] / pair[0]))
+
+
+def test_the_boundaries_of_the_refined_step_are_those_of_the_spec():
+    for now, then in ([0.03, 0.02], [math.nextafter(0.03, 1), 0.02], at_length(0.5), [0.5, 0.31]):
+        av, levels = sequence(), [1.0, now, then, 0.0]
+        noises = list(islice(sde_noise(av, [5]), 12))
+        end = sample_res2s(
+            field_of(lambda x, s: 0.6 * x + s), av, torch.tensor(levels, dtype=torch.float64), iter(noises)
+        )
+        own = (noise for turn, noise in enumerate(noises) if turn % 2 == 0)
+        clean = av.video.clean[..., None]
+        expected = by_the_spec(av.video.latents, clean, levels, lambda x, s: 0.6 * x + s, own)
+        torch.testing.assert_close(end.video.latents, expected, atol=1e-5, rtol=1e-5)
+
+
 @given(schedules, st.booleans())
 def test_a_constant_clean_estimate_is_the_end_point(sigmas, with_noise):
     av, data = sequence(batch=2), 1.5

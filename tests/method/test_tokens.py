@@ -80,3 +80,30 @@ def test_parts_of_different_batch_sizes_are_refused(make_sequence):
     av = make_sequence(batch=2)
     with pytest.raises(ValueError, match=r"one batch size; got \[2, 2, 1, 1\]"):
         replace(av, text=TextContext(torch.zeros(1, 5, 24), torch.zeros(1, 5, 24)))
+
+
+def context(value: float, mask: list[list[bool]] | None = None, batch: int = 3) -> TextContext:
+    held = None if mask is None else torch.tensor(mask)
+    return TextContext(torch.full((batch, 2, 4), value), torch.full((batch, 2, 5), value), held)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "expected"),
+    [
+        (None, None, None),
+        ([[True, False]] * 3, None, [[True, True], [True, False], [True, True]]),
+        (None, [[False, True]] * 3, [[False, True], [True, True], [False, True]]),
+        ([[True, False]] * 3, [[False, True]] * 3, [[False, True], [True, False], [False, True]]),
+    ],
+)
+def test_a_replaced_sample_brings_its_mask_even_if_only_one_text_has_one(own, other, expected):
+    found = context(1.0, own).replaced(torch.tensor([True, False, True]), context(2.0, other))
+    assert found.video[:, 0, 0].tolist() == found.audio[:, 0, 0].tolist() == [2, 1, 2]
+    assert (None if found.mask is None else found.mask.tolist()) == expected
+
+
+def test_one_text_replaces_any_sample_of_a_batch():
+    other = context(2.0, [[False, True]], batch=1)
+    found = context(1.0).replaced(torch.tensor([False, True, True]), other)
+    assert found.video[:, 1, 3].tolist() == [1, 2, 2]
+    assert found.mask.tolist() == [[True, True], [False, True], [False, True]]

@@ -9,11 +9,13 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from idlora_pl.curve import AT_EDGE
 from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.face_track import FaceTrack
 from idlora_pl.metrics.functional import (
     offset_distances,
+    offset_doubt,
     offset_scores,
     step_distances,
     windowed_offset_scores,
@@ -23,6 +25,7 @@ from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.nano.render import render
 from idlora_pl.nano.world import FRAME_RATE_FPS, SAMPLE_RATE_HZ, script, speaker
+from idlora_pl.scorers.nano import NanoLipSync
 
 PER_FRAME = round(SAMPLE_RATE_HZ / FRAME_RATE_FPS)
 
@@ -98,7 +101,7 @@ def test_a_row_has_curves_and_says_where_the_face_is() -> None:
     height, width = clip.frames.shape[2:]
     tracked = LipDistances(load_instruments().lip_sync, FixedTracker((0.0, 0.0, width, height)))
     score = tracked.score_clip(clip, Expected())
-    assert score.notes == {"face_box": "here"}
+    assert score.notes["face_box"] == "here"
     assert score.curves.keys() == {"lip_offset", "lse_d"}
     assert score.curves["lip_offset"].step_s == 0.2
     assert all(value is not None for value in score.curves["lip_offset"].values)
@@ -156,3 +159,22 @@ def test_any_rate_and_channels_give_the_same_offset(sample_rate_hz: int, channel
 def test_offsets_that_cannot_be_compared_are_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="min_steps larger; got"):
         LipDistances(load_instruments().lip_sync, None, **arguments)
+
+
+def test_an_offset_at_the_edge_of_the_search_is_marked_in_clips_and_windows() -> None:
+    clip = talker()
+    video = vectors(60)
+    audio = video.roll(15, 0)
+    found = offset_scores(step_distances(audio, video).mean(0))
+    assert offset_doubt(found.lip_offset, 15, 60) == [AT_EDGE]
+    assert offset_doubt(14.0, 15, 60) == []
+    assert offset_doubt(-4.0, 15, 5) == [AT_EDGE]  # a short clip: no offset beyond 4 was looked for
+    late = replace(clip, waveform=clip.waveform.roll(16_000 * 20 // 25, -1))
+    for one in (clip, late):
+        score = metric().score_clip(one, Expected())
+        is_edge = abs(score.values["lip_offset"]) == 15
+        assert (score.notes.get("lip_offset_doubt") == AT_EDGE) == is_edge
+        curve = score.curves["lip_offset"]
+        assert curve.marked == tuple(i for i, value in enumerate(curve.values) if abs(value) == 15)
+    shallow = NanoLipSync(load_instruments().lip_sync, max_offset=1).score_clip(late, Expected())
+    assert shallow.notes == {"nano_lip_offset_doubt": AT_EDGE}

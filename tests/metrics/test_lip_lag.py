@@ -1,6 +1,7 @@
 """The lag of mouth and sound on curves whose lag is known, and clips that have none."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,17 +9,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from idlora_pl.curve import AT_EDGE, BY_CHANCE
 from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import Expected
-from idlora_pl.metrics.lag_peaks import lag_correlations, peak_of, windowed_peaks
+from idlora_pl.metrics.lag_peaks import CHANCE, chance_correlation, doubts_of, lag_correlations, peak_of, windowed_peaks
 from idlora_pl.metrics.lip_lag import (
     LipLag,
+    chance_note,
     filled,
     interpolated,
     level_db,
+    sampled,
     syllables,
 )
 from idlora_pl.metrics.scorable import Unscorable
+
+DOCS = (Path(__file__).parents[2] / "docs/scoring.md").read_text()
 
 
 def openings(times: np.ndarray) -> np.ndarray:
@@ -102,8 +108,10 @@ def test_a_window_in_which_nothing_moves_has_no_lag() -> None:
     frames = clip.frames.clone()
     frames[:125] = 0
     curve = LipLag(PaintedMouth()).score_clip(replace(clip, frames=frames), Expected()).curves["lip_lag_landmarks"]
-    assert curve.values[0] is None
+    # all that is left there is what the filter smears
+    assert curve.values[0] is None or 0 in curve.marked
     assert None not in curve.values[25:]
+    assert not {25, 26, 27} & set(curve.marked)
 
 
 def test_a_clip_shorter_than_a_window_is_one_window() -> None:
@@ -111,11 +119,67 @@ def test_a_clip_shorter_than_a_window_is_one_window() -> None:
     assert score.curves["lip_lag_landmarks"].values == pytest.approx((score.values["lip_lag_landmarks"],), abs=1e-3)
 
 
-def test_a_highest_point_at_the_edge_is_no_lag_of_a_window() -> None:
+def test_a_highest_point_at_the_edge_is_marked_in_windows_and_clips_alike() -> None:
     steps = torch.arange(200).double()
     mouth, level = (torch.exp(-(((steps - place) / 30) ** 2)) for place in (140, 80))
-    assert windowed_peaks(mouth, level, 10, 200, 20) == [(None, None)]
-    assert windowed_peaks(mouth, level, 20, 200, 20)[0][0] == pytest.approx(15, abs=0.2)
+    ((found, _, is_doubtful),) = windowed_peaks(mouth, level, 10, 200, 20)
+    assert (found, is_doubtful) == (10.0, True)
+    assert doubts_of(lag_correlations(mouth, level, 10), 2.0) == [AT_EDGE]
+    ((found, _, is_doubtful),) = windowed_peaks(mouth, level, 20, 200, 20)
+    assert (found, is_doubtful) == (pytest.approx(15, abs=0.2), False)
+    assert doubts_of(lag_correlations(mouth, level, 20), 2.0) == []
+
+
+@pytest.mark.parametrize(("shift", "marked"), [(2, False), (-2, False), (3.4, True), (-3.4, True)])
+def test_a_clip_whose_lag_is_beyond_the_search_says_so(shift: float, marked: bool) -> None:
+    clip = talking(ahead_s=0.04 * shift)
+    score = LipLag(PaintedMouth(), max_lag=3).score_clip(clip, Expected())
+    assert ("lip_lag_landmarks_doubt" in score.notes) == marked
+    assert score.values["lip_lag_landmarks"] == pytest.approx(max(-3, min(3, shift)), abs=0.1)
+    assert (len(score.curves["lip_lag_landmarks"].marked) > 5) == marked
+    assert score.curves["lip_lag_landmarks"].marked == score.curves["lip_corr_landmarks"].marked
+
+
+def test_a_lag_no_higher_than_chance_keeps_its_value_and_says_so() -> None:
+    marked = 0
+    for seed in range(8):
+        noise = 0.1 * torch.randn(1, 64_000, generator=torch.Generator().manual_seed(seed))
+        score = LipLag(PaintedMouth()).score_clip(replace(talking(), waveform=noise), Expected())
+        is_chance = score.values["lip_corr_landmarks"] < chance_correlation(4.0)[0]
+        said = score.notes.get("lip_lag_landmarks_doubt", "")
+        assert said.endswith(f"{BY_CHANCE} (0.29 in 4.0 s)") == is_chance
+        assert isinstance(score.values["lip_lag_landmarks"], float)
+        marked += is_chance
+    assert 0 < marked < 8
+
+
+@pytest.mark.parametrize(("duration_s", "mean", "rare"), CHANCE[:5])
+def test_unrelated_curves_reach_what_the_table_says(duration_s: float, mean: float, rare: float) -> None:
+    # 120 pairs: three standard errors of the mean are 0.03, of the 95 % point about 0.08
+    generator, found = torch.Generator().manual_seed(3), []
+    for _ in range(120):
+        mouth, level = (
+            syllables(torch.randn(round(100 * duration_s), generator=generator).double(), 8.0) for _ in range(2)
+        )
+        found.append(lag_correlations(mouth, level, 10).max().item())
+    assert np.mean(found) == pytest.approx(mean, abs=0.035)
+    assert np.quantile(found, 0.95) == pytest.approx(rare, abs=0.09)
+    assert f"{mean:.2f}" in DOCS
+    assert chance_correlation(duration_s) == (mean, rare)
+
+
+def test_what_chance_reaches_falls_with_the_length_and_is_held_at_the_ends() -> None:
+    found = [chance_correlation(seconds / 10)[0] for seconds in range(2, 400)]
+    assert found == sorted(found, reverse=True)
+    assert (found[0], found[-1]) == (CHANCE[0][1], CHANCE[-1][1])
+    assert "0.60 in 1 s, 0.54 in 1.3 s, 0.34 in 3 s, 0.26 in 5 s" in chance_note()
+
+
+def test_the_mean_of_the_metric_is_that_of_distances_from_zero() -> None:
+    metric = LipLag(PaintedMouth())
+    for shift in (-3, 3, -2, 2):
+        metric.accumulate(metric.score_clip(talking(ahead_s=0.04 * shift), Expected()))
+    assert metric.compute()["lip_lag_landmarks"].item() == pytest.approx(2.5, abs=0.1)
 
 
 def test_stereo_is_averaged() -> None:
@@ -156,6 +220,32 @@ def test_gaps_are_filled_as_numpy_does_or_have_a_reason(values: list[float | Non
     expected = np.interp(np.arange(len(values)), places, [values[i] for i in places])
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
     assert share == pytest.approx(len(places) / len(values))
+
+
+@pytest.mark.parametrize("rate", [12.5, 25.0, 50.0])
+def test_the_curve_of_the_opening_stands_at_the_middle_of_each_frame(rate: float) -> None:
+    clip = talking(rate=rate)
+    curve = LipLag(PaintedMouth()).score_clip(clip, Expected()).curves["mouth_opening"]
+    assert (curve.start_s, curve.step_s) == (0.5 / rate, 1 / rate)
+    assert len(curve.values) == len(clip.frames)
+
+
+def test_what_frames_cannot_show_is_not_kept_of_the_mouth() -> None:
+    # A mouth of 3 Hz at 10 fps: straight lines between the frames have an image of it at 7 Hz, 0.18 as large, which a
+    # sound of 7 Hz would correlate with. The filter ends at half the frame rate.
+    rate, seconds = 10.0, 12
+    shown = 0.5 + 0.4 * torch.sin(2 * torch.pi * 3 * (torch.arange(rate * seconds) + 0.5) / rate)
+    frames = (255 * shown).round().to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
+    times = torch.arange(16_000 * seconds) / 16_000
+    voice = 10 ** (-1 + 0.5 * torch.sin(2 * torch.pi * 7 * times)) * torch.sin(2 * torch.pi * 900 * times)
+    found = LipLag(PaintedMouth()).correlations(Clip(frames.contiguous(), voice[None], rate, 16_000))
+    assert found.abs().max() < 0.06
+
+
+def test_an_opening_between_frames_is_interpolated_between_their_middles() -> None:
+    opening, rate = torch.tensor([0.0, 1.0, 0.0, 0.0]), 10.0
+    times = torch.tensor([0.0, 0.05, 0.10, 0.15, 0.20, 0.40]).double()
+    assert sampled(opening, rate, times).tolist() == pytest.approx([0, 0, 0.5, 1, 0.5, 0], abs=1e-6)
 
 
 def test_one_known_place_is_held_everywhere() -> None:

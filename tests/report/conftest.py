@@ -91,7 +91,7 @@ def row_of(folder: Path, path: Path, number: int, place: int) -> ScoreRow:
     if path.is_file():
         changed = key == "plain" and place == 1
         notes["clip_sha256"] = "0" * 16 if changed else sha256(path.read_bytes()).hexdigest()[:16]
-    curves = {"lip_offset": Curve(0.0, 0.2, (0.0, None, 3.0 + place, -2.0))} if number < 2 else {}
+    curves = {"lip_offset": Curve(0.0, 0.2, (0.0, None, 3.0 + place, -2.0), (2,))} if number < 2 else {}
     scorers = {
         "voices": ScorerFacts(("spk_sim",), "ab" * 32, verified=True, details={"heard": HOSTILE}),
         "lips": ScorerFacts(("lip_offset",), "cd" * 32, verified=False, curves=curves),

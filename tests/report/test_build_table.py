@@ -1,8 +1,11 @@
 """From scores to a table: every number follows from the rows, and mismatched rows are refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
+from idlora_pl.report.export import to_csv, to_latex
 from idlora_pl.stats import clustered_interval, paired_difference
 
 
@@ -28,7 +31,12 @@ def test_a_comparison_is_the_paired_difference_of_its_rows() -> None:
     table = build_table(OURS + THEIRS, ["ours", "theirs"], ["wer"], [("ours", "theirs")])
     (comparison,) = table.comparisons
     values = [{score.key: score.scores["wer"] for score in row} for row in (OURS, THEIRS)]
-    assert comparison.difference == paired_difference(*values, {key: key[0] for key in values[0]})
+    assert comparison.difference == paired_difference(*values, {key: key[0] for key in values[0]}, null=0.01)
+    penalised = values[0] | {"b1": 1.0}
+    assert comparison.penalised == paired_difference(
+        penalised, values[1], {key: key[0] for key in values[0]}, null=0.01
+    )
+    assert (comparison.n_failed, comparison.n_unpaired, comparison.difference.n_dropped) == (1, 0, 1)
     assert (comparison.difference.n, comparison.difference.diff) == (3, pytest.approx(-0.4 / 3))
 
 
@@ -36,9 +44,13 @@ def test_table_json_has_exactly_its_keys() -> None:
     content = build_table(
         OURS + THEIRS, ["ours", "theirs"], ["wer"], [("ours", "theirs")], seconds={"fit": 12.5}
     ).to_dict()
-    assert list(content) == ["rows", "paired", "seconds", "remarks"]
-    assert list(content["rows"][0]) == ["row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total", "verified"]
-    assert list(content["paired"][0]) == ["a", "b", "metric", "diff", "ci_low", "ci_high", "p", "n"]
+    assert list(content) == ["rows", "paired", "seconds", "penalised"]
+    named = ["row", "metric", "mean", "ci_low", "ci_high", "n_scored", "n_total", "verified"]
+    assert list(content["rows"][0]) == [*named, "n_speakers", "seeds_least", "seeds_most"]
+    difference = ["diff", "ci_low", "ci_high", "p", "n", "n_speakers", "n_dropped", "p_margin"]
+    (paired,) = content["paired"]
+    assert list(paired) == ["a", "b", "metric", *difference, "penalised", "n_failed", "n_unpaired"]
+    assert list(paired["penalised"]) == difference
     assert content["seconds"] == {"fit": 12.5}
 
 
@@ -49,6 +61,35 @@ def test_seeds_of_a_clip_count_as_one_clip() -> None:
     ]
     cell = build_table(repeats, ["ours"], ["wer"]).cell("ours", "wer")
     assert (cell.mean, cell.n_scored, cell.n_total) == (pytest.approx(0.3), 1, 1)
+
+
+def seeded(row: str, n_seeds: int, n_clips: int = 6) -> list[ScoreRow]:
+    return [
+        ScoreRow(f"k{i}", row, f"s{i}", seed, {"wer": (i + seed) / 10})
+        for i in range(n_clips)
+        for seed in range(n_seeds)
+    ]
+
+
+def test_the_number_of_seeds_stands_beside_n_everywhere() -> None:
+    table = build_table(seeded("a", 3) + seeded("b", 1), ["a", "b"], ["wer"], [("a", "b")])
+    text = to_markdown(table)
+    assert "| 6/6, 3 seeds |" in text
+    assert "Seeds: a clip counts once, with the mean over its seeds." in text
+    assert "Unequal numbers of seeds a clip (a 3, b 1)" in text
+    assert [(one["seeds_least"], one["seeds_most"]) for one in table.to_dict()["rows"]] == [(3, 3), (1, 1)]
+    csv_lines = to_csv(table).splitlines()
+    assert (csv_lines[0].split(",")[8:10], csv_lines[1].split(",")[8:10]) == (["seeds_least", "seeds_most"], ["3", "3"])
+    assert "6/6, 3 seeds" in to_latex(table)
+
+
+def test_equal_numbers_of_seeds_and_real_clips_are_not_flagged() -> None:
+    real = [replace(score, row="real", seed=None) for score in seeded("real", 1)]
+    text = to_markdown(build_table(seeded("a", 2) + seeded("b", 2) + real, ["a", "b", "real"], ["wer"]))
+    assert "Unequal" not in text
+    text = to_markdown(build_table(seeded("a", 2)[:-1], ["a"], ["wer"]))
+    assert "| 6/6, 1-2 seeds |" in text
+    assert "Unequal numbers of seeds a clip (a 1 to 2)" in text
 
 
 def test_rows_keep_their_order_and_missing_ones_are_empty() -> None:
@@ -103,17 +144,34 @@ def test_lags_of_two_seeds_do_not_cancel() -> None:
 def test_a_known_score_that_no_row_holds_is_dashes_and_a_note() -> None:
     table = build_table(OURS, ["ours"], ["wer", Column("lse_d", "LSE-D", "lower")], known={"lse_d"})
     text = to_markdown(table)
-    assert "| ours | 0.400 [0.200, 0.800] (3/4) unverified | – (0/4) | 0-3/4 |" in text
+    assert "| ours | 0.400 [-3.194, 3.994] (3/4) unverified | – (0/4) | 0-3/4 |" in text
     assert "- LSE-D: no row holds lse\\_d; `idlora score` with its scorer makes it.\n" in text
     assert "no row holds" not in to_markdown(build_table([], ["ours"], ["wer"]))
 
 
 @pytest.mark.parametrize(
     ("n_speakers", "said"),
-    [(5, "so few speakers (5) are too narrow; read them as a spread"), (8, "8 speakers are a little"), (12, "")],
+    [(5, "So few speakers (5) decide nothing"), (8, "over 8 speakers hold where speakers scatter normally"), (12, "")],
 )
 def test_numbers_of_few_speakers_come_with_a_word(n_speakers: int, said: str) -> None:
     rows = [ScoreRow(f"k{i}", "ours", f"s{i}", scores={"wer": i / 10}) for i in range(n_speakers)]
     text = to_markdown(build_table(rows, ["ours"], ["wer"]))
     assert (said or "Mean") in text
-    assert ("too narrow" in text) == bool(said)
+    assert ("scatter normally" in text) == bool(said)
+
+
+def test_a_paired_difference_of_few_speakers_comes_with_a_word_of_its_own() -> None:
+    rows = [
+        ScoreRow(
+            f"k{i}", row, f"s{i}", scores={"wer": i / 10 if row == "a" or i < 3 else None}, reasons={"wer": "silent"}
+        )
+        for row in "ab"
+        for i in range(12)
+    ]
+    lags = [replace(one, row="c") for one in rows[:12]]
+    text = to_markdown(build_table(rows[:12] + lags, ["a", "c"], ["wer"], [("a", "c")]))
+    assert "scatter normally" not in text
+    text = to_markdown(build_table(rows[:12] + rows[12:], ["a", Row("b")], ["wer"], [("a", "b")]))
+    assert "So few speakers (3) decide nothing" in text
+    assert "| a - b | word error rate ↓ | +0.000 unverified | 1.000 | 3 | 3 | 9 |" in text
+    assert "| a - b | word error rate ↓, 9 failures as 1 | -0.225 [" in text

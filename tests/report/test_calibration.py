@@ -151,6 +151,7 @@ def test_a_fit_orders_by_the_direction_of_the_column() -> None:
     assert [level.rank for level in fit.levels] == [level.published_rank for level in fit.levels] == [1, 2, 3]
     assert (fit.tau, fit.p, fit.clips_agreeing, fit.n_clips, fit.n_speakers) == (1, pytest.approx(1 / 6), 2, 2, 1)
     assert fit.off.mean == pytest.approx((0.1 + 0.1 + 0.4) / 3)
+    assert fit.bias.mean == pytest.approx((0.1 - 0.1 + 0.4) / 3)
     assert (fit.off.ci_low, fit.pairs.ci_low, fit.covered) == (None, None, None)
 
 
@@ -158,7 +159,7 @@ def test_a_stand_in_has_an_order_and_no_difference_of_level() -> None:
     grid = grid_of(clips(MIN_SPEAKERS, spk_sim_dvector=0.3), "spk_sim_dvector", METHODS)
     fit = fit_of(grid, Column("spk_sim_idlora", "Spk Sim", "higher"), SPK, is_stand_in=True)
     assert fit.tau == 1
-    assert (fit.off, fit.covered) == (None, None)
+    assert (fit.off, fit.bias, fit.covered) == (None, None, None)
 
 
 def test_intervals_come_with_enough_speakers() -> None:

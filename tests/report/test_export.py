@@ -34,10 +34,10 @@ def table(**changes):
 def test_latex_holds_the_difference_whether_it_is_covered_the_pairs_and_the_count_of_each_cell():
     text = to_latex(table())
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
-    covered = r"ours / theirs & WER $\downarrow$ & 0.200 [0.100, 0.300] & 0.250 & -0.050 & yes \\"
+    covered = r"ours / theirs & WER $\downarrow$ & 0.200 [-1.071, 1.471] & 0.250 & -0.050 & yes \\"
     assert covered in text
     assert r"{[}b] - ours & WER $\downarrow$ & " in text
-    assert r"ours & 0.200 {\scriptsize [0.100, 0.300] (2/3)} & 0.500 {\scriptsize [0.500, 0.500]} & 2-3/3 \\" in text
+    assert r"ours & 0.200 {\scriptsize [-1.071, 1.471] (2/3)} & 0.500 & 2-3/3 \\" in text
 
 
 def test_no_line_of_latex_begins_with_what_would_be_an_option_of_the_line_before():
@@ -71,7 +71,14 @@ def test_a_second_csv_holds_the_pairs():
         ("[b]", "ours", "sim", "3"),
     ]
     assert float(found[0]["difference"]) == pytest.approx(0.0)
-    assert set(found[0]) == {"a", "b", "metric", "difference", "ci_low", "ci_high", "p", "n"}
+    assert list(found[0]) == [
+        *("a", "b", "metric", "difference", "ci_low", "ci_high", "p", "n", "n_speakers", "n_dropped", "p_margin"),
+        *("n_failed", "n_unpaired", "penalised", "penalised_ci_low", "penalised_ci_high", "penalised_p"),
+    ]
+    first, second = ([one[name] for name in ("n_speakers", "n_dropped", "n_failed")] for one in found)
+    assert (first, second) == (["2", "1", "1"], ["3", "0", "0"])
+    # [0.2, 0.2, 0.5] minus [0.1, 0.3, 1]
+    assert (float(found[0]["penalised"]), found[1]["penalised"]) == (pytest.approx(-0.5 / 3), "")
 
 
 def test_markdown_means_nothing_by_the_characters_of_names():

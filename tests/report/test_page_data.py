@@ -7,9 +7,10 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from idlora_pl.report import Column, ScoreRow, build_table
+from idlora_pl.curve import AT_EDGE, BY_CHANCE, Curve
+from idlora_pl.report import Column, ScorerFacts, ScoreRow, build_table, to_markdown
 from idlora_pl.report.page.document import to_html
-from idlora_pl.report.page.items import doubt_about, page_data
+from idlora_pl.report.page.items import doubts_about, page_data
 from idlora_pl.report.page.shown import Shown, linked, paths_of
 
 
@@ -40,18 +41,36 @@ def test_scores_beside_the_table_have_the_direction_that_is_known_of_them(shelf)
 def test_a_value_of_an_unproven_scorer_says_why_it_is_doubtful(shelf):
     data = data_of(shelf)
     clip = data["items"][0]["clips"][0]
-    doubts = {name: data["doubts"][place] for name, place in clip["doubts"].items()}
+    doubts = {name: data["doubts"][place]["text"] for name, (place,) in clip["doubts"].items()}
+    assert {one["mark"] for one in data["doubts"]} == {"u"}
     assert doubts.keys() == {"lip_offset", "wer", "extra"}
     assert "anchor of lips had not passed" in doubts["lip_offset"]
     assert "cdcdcdcdcdcd" in doubts["lip_offset"]
     assert "does not say what made" in doubts["wer"]
-    assert doubt_about(shelf.scores[0], "spk_sim") == ""
+    assert doubts_about(shelf.scores[0], "spk_sim") == []
+
+
+def test_a_lag_that_may_be_none_has_a_mark_of_its_own_in_values_and_curves():
+    why = f"{AT_EDGE}, {BY_CHANCE} (0.34 in 3.0 s)"
+    curve = Curve(0.0, 0.2, (10.0, 1.0), (0,))
+    lips = ScorerFacts(("lag",), "none", verified=True, details={"lag_doubt": why}, curves={"lag": curve})
+    scores = [ScoreRow("k", "ours", "s", 0, {"lag": 10.0}, scorers={"lips": lips})]
+    table = build_table(scores, ["ours"], [Column("lag", "lag", "near zero", 1)])
+    data = page_data(table, scores, {})
+    (clip,) = data["items"][0]["clips"]
+    assert data["doubts"] == [{"mark": "?", "text": why}]
+    assert (clip["doubts"], clip["curves"]["lag"]) == ({"lag": [0]}, [0.0, 0.2, [10.0, 1.0], [0]])
+    assert "Lags with a raised ? (1 of 1 clips have some), and hollow points of curves" in to_html(table, scores, {})
+    said = to_markdown(table)
+    assert f"lag: values {AT_EDGE} may be no lags; they are marked (ours 1 of 1)." in said
+    assert f"lag: values {BY_CHANCE} may be no lags; they are marked (ours 1 of 1)." in said
+    assert [one for one in table.to_dict()["remarks"] if "may be no lags" in one] == list(table.remarks)[:2]
 
 
 def test_curves_share_one_range_that_holds_zero_when_zero_is_best(shelf):
     (curve,) = data_of(shelf)["curves"]
     assert curve == {"name": "lip_offset", "title": "lip offset", "low": -2.0, "high": 4.0}
-    assert data_of(shelf)["items"][0]["clips"][0]["curves"]["lip_offset"] == [0.0, 0.2, [0.0, None, 3.0, -2.0]]
+    assert data_of(shelf)["items"][0]["clips"][0]["curves"]["lip_offset"] == [0.0, 0.2, [0.0, None, 3.0, -2.0], [2]]
 
 
 def test_a_row_that_is_the_target_stands_for_it():

@@ -212,6 +212,10 @@ def test_doubts_faults_and_curves_are_said(page, shelf):
     assert page.all("#item-0 [data-score=spk_sim] sup") == []
     assert len(page.all("#item-0 [data-curve=lip_offset] path")) == 2
     assert len(page.all("#item-0 [data-curve=lip_offset] circle")) == 6
+    hollow = page.all("#item-0 [data-curve=lip_offset] circle.hollow")
+    assert [one.find_element("css selector", "title").get_attribute("textContent")[-11:] for one in hollow] == [
+        "may be none"
+    ] * 2
     assert "not the file that was scored any more" in page.one("#item-0").text
     for number, text in ((2, "the file is not there"), (3, "encoded anew: mpeg1video and mp2")):
         page.browser.execute_script("document.getElementById(`item-${arguments[0]}`).scrollIntoView()", number)

@@ -35,7 +35,7 @@ def test_numbers_of_scorers_that_proved_nothing_say_so_wherever_they_are_printed
     for verified, n_marks in {True: 0, False: 3}.items():
         made = table([0.1, 0.2, None], verified=verified)
         text = to_markdown(made)
-        assert text.count("] unverified |") + text.count("(2/3) unverified |") == n_marks  # two cells, one reproduction
+        assert text.count(" unverified |") == n_marks  # two cells, one reproduction
         assert ("failures counted as 1 (unverified)" in text) == (not verified)
         assert ("`idlora doctor` says why" in text) == (not verified)
         assert to_latex(made).split(r"\end{table}")[0].count("unverified") == (0 if verified else 3)
@@ -49,7 +49,7 @@ def test_one_unverified_clip_makes_a_number_unverified_and_a_difference_with_it(
     others = [replace(row, row="b") for row in rows([0.2, 0.3, 0.4])]
     made = build_table([*mixed, *others], ["ours", "b"], [WER], [("ours", "b")])
     assert (made.is_verified("ours", "wer"), made.is_verified("b", "wer")) == (False, True)
-    assert "| ours - b | WER ↓ | -0.100 [-0.100, -0.100] unverified |" in to_markdown(made)
+    assert "| ours - b | WER ↓ | -0.100 unverified | 0.250 | 3 | 3 |" in to_markdown(made)
 
 
 def test_our_interval_covers_what_lies_inside_it_and_nothing_else():
@@ -57,7 +57,7 @@ def test_our_interval_covers_what_lies_inside_it_and_nothing_else():
     assert [one.covered for one in inside.reproductions] == [True]
     assert [one.covered for one in outside.reproductions] == [False]
     assert inside.reproductions[0].difference == pytest.approx(0)
-    assert "| ours / theirs | WER ↓ | 0.200 [0.100, 0.300] | 0.900 | -0.700 | no |" in to_markdown(outside)
+    assert "| ours / theirs | WER ↓ | 0.200 [-0.048, 0.448] | 0.900 | -0.700 | no |" in to_markdown(outside)
 
 
 def test_a_row_that_was_not_run_covers_nothing():
@@ -103,7 +103,7 @@ def test_latex_escapes_names_and_marks_quoted_rows():
     assert r"\caption{50 \% of a\_b \& c}" in text
     assert r"Sim\_a $\uparrow$" in text
     assert r"\textit{theirs} & \textit{0.200} & -- & -- \\" in text
-    assert r"ours & 0.200 {\scriptsize [0.100, 0.300]}" in text
+    assert r"ours & 0.200 {\scriptsize [-1.071, 1.471]}" in text
     assert text.count("{") == text.count("}")
 
 

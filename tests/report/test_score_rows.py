@@ -30,7 +30,13 @@ FACTS = st.builds(
     details=st.dictionaries(st.sampled_from(["crop", "heard"]), st.text()),
     curves=st.dictionaries(
         st.sampled_from(["offset"]),
-        st.builds(Curve, st.floats(0, 9), st.floats(0.1, 9), st.lists(st.none() | st.floats(-9, 9)).map(tuple)),
+        st.builds(
+            Curve,
+            st.floats(0, 9),
+            st.floats(0.1, 9),
+            st.lists(st.none() | st.floats(-9, 9)).map(tuple),
+            st.lists(st.integers(0, 9)).map(tuple),
+        ),
     ),
 )
 ROWS = st.builds(
@@ -179,6 +185,98 @@ def test_a_half_line_is_left_out_and_cut_by_the_next_writer(tmp_path: Path) -> N
         assert [one.key for one in read_scores(path)] == ["k1"]
     append_scores(path, [row("k2")])
     assert [one.key for one in read_scores(path)] == ["k1", "k2"]
+
+
+LINE = json.loads(scored_by("words", wer=0.5).to_lines()[0])
+
+
+def test_a_whole_last_line_counts_without_its_line_end(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    path = tmp_path / "scores.jsonl"
+    append_scores(path, [row("k1"), row("k2")])
+    path.write_text(path.read_text().rstrip("\n"))
+    assert [one.key for one in read_scores(path)] == ["k1", "k2"]
+    append_scores(path, [row("k3")])
+    assert [one.key for one in read_scores(path)] == ["k1", "k2", "k3"]
+    path.write_text(path.read_text().rstrip("\n"))
+    assert drop_scores(path, lambda one: one.key == "k1") == 1
+    assert [one.key for one in read_scores(path)] == ["k2", "k3"]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("length", [10, 1 << 16, (1 << 16) + 7, 3 << 16])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_last_line_of_any_length_is_ended_or_cut(tmp_path: Path, length: int, is_whole: bool) -> None:
+    path = tmp_path / "scores.jsonl"
+    long = replace(row("k2"), notes={"prompt": "a" * length}).to_lines()[0]
+    path.write_text(row("k1").to_lines()[0] + "\n" + (long if is_whole else long[:-1]))
+    append_scores(path, [row("k3")])
+    assert [one.key for one in read_scores(path)] == ["k1", *["k2"] * is_whole, "k3"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": {"wer": "0.5"}}, "wer must be a number or null; got '0.5'"),
+        ({"scores": {"wer": True}}, "wer must be a number or null; got True"),
+        ({"scores": {"wer": [0.5]}}, r"wer must be a number or null; got \[0.5\]"),
+        ({"scores": {"wer": 10**400}}, "wer must be a number or null; got one of 401 digits"),
+        ({"scores": None}, "scores must be an object, .*; got None"),
+        ({"reasons": None}, "reasons must be an object, .*; got None"),
+        ({"reasons": {"wer": None}}, "reasons of wer must be text; got None"),
+        ({"notes": None}, "notes must be an object, .*; got None"),
+        ({"notes": {"clip": 5}}, "notes of clip must be text; got 5"),
+        ({"key": None}, "key must be text; got None"),
+        ({"row": ""}, "row must be text; got ''"),
+        ({"speaker": True}, "speaker must be text; got True"),
+        ({"seed": "0"}, "seed must be a whole number or null; got '0'"),
+        ({"seed": 0.5}, "seed must be a whole number or null; got 0.5"),
+        ({"scorer": 5}, "scorer must be text or null; got 5"),
+        ({"weights": None}, "weights must be text and verified true or false; got None"),
+        ({"verified": "false"}, "weights must be text and verified true or false; .* 'false'"),
+        ({"versions": None}, "versions must be an object, .*; got None"),
+        ({"details": {"heard": None}}, "details of heard must be text; got None"),
+        (
+            {"curves": {"lag": {"start_s": 0, "step_s": 1, "values": ["0.5"]}}},
+            "lag must be a number or null; got '0.5'",
+        ),
+        ({"curves": {"lag": {"start_s": 0, "step_s": 1, "values": None}}}, "the line is damaged"),
+        ({"curves": None}, "curves must be an object, .*; got None"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_its_name(tmp_path: Path, change: dict, message: str) -> None:
+    path = tmp_path / "scores.jsonl"
+    path.write_text(json.dumps(LINE | change) + "\n")
+    with pytest.raises(ValueError, match=f"scores.jsonl, line 1: {message}"):
+        read_scores(path)
+
+
+@pytest.mark.parametrize("value", ["0.5", "nan", True, [1]])
+def test_a_flat_line_of_an_older_version_is_no_more_lenient(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "scores.jsonl"
+    path.write_text(json.dumps({"key": "k", "row": "r", "speaker": "s", "wer": value}) + "\n")
+    with pytest.raises(ValueError, match="line 1: wer must be a number"):
+        read_scores(path)
+    path.write_text(json.dumps({"key": "k", "row": "r", "speaker": "s", "wer": 1.0, "reasons": None}) + "\n")
+    with pytest.raises(ValueError, match="line 1: reasons must be an object"):
+        read_scores(path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+)
+
+
+@settings(max_examples=200)
+@given(st.sampled_from([*LINE, "curves", "details", "versions"]), JSON)
+def test_whatever_a_line_holds_it_is_a_row_or_refused(name: str, value: object) -> None:
+    try:
+        found = ScoreRow.from_line(json.dumps(LINE | {name: value}))
+    except ValueError:
+        return  # any other error would be a traceback for the user
+    lines = found.to_lines()
+    assert len(lines) == 1
+    assert ScoreRow.from_line(lines[0]) == found
 
 
 def append_ten(path: Path, writer: int) -> None:

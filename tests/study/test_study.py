@@ -102,8 +102,9 @@ def test_whoever_prefers_one_method_is_found_to_whichever_side_it_stood_on(clips
     assert len(rows) == 6
     won, tied = rows["ours vs kling", "voice"], rows["ours vs other", "voice"]
     assert (won["wins"], won["ties"], won["losses"]) == (16, 0, 0)
-    assert won["p"] == pytest.approx(2 / 2**16)
-    assert won["p_items"] == pytest.approx(2 / 2**4)
+    # four items and four raters of one opinion count as two independent answers, not as 16
+    assert (won["p"], won["n_items"], won["n_raters"]) == (pytest.approx(2 / 2**2), 4, 4)
+    assert (won["low"], won["high"]) == (pytest.approx(0.025 ** (1 / 2)), 1)
     assert (tied["wins"], tied["ties"], tied["p"]) == (0, 16, None)
     assert "4 raters of 4 count; 0 of their answers are missing." in said
 
@@ -227,9 +228,14 @@ def test_an_attention_screen_without_an_answer_is_failed(clips, capsys):
 
 def test_a_test_over_one_item_is_no_test(clips, capsys):
     key, plan, _ = make(clips, "mos")
-    given = answer(clips, key, plan, lambda _r, _i, methods: "5" if methods[0] == "ours" else "3")
-    found, _ = analyse(clips, capsys, "--answers", str(given))
-    assert [row["p"] for row in found["sound"]] == [None] * len(ITEMS) + [pytest.approx(0.125)]
+    better = {"r01": "5", "r02": "4", "r03": "4", "r04": "5"}
+    given = answer(clips, key, plan, lambda r, i, m: better[r] if (m[0], i) != ("kling", "item1") else "3")
+    found, said = analyse(clips, capsys, "--answers", str(given))
+    assert [row["p"] for row in found["sound"]][:-1] == [None] * len(ITEMS)
+    assert 0.05 < found["sound"][-1]["p"] < 1
+    assert found["sound"][-1]["gap"][1] < 0 < found["sound"][-1]["gap"][2]
+    assert "With one item or one rater there is no interval and no p" in said
+    assert "interval over items and raters, as if both were drawn anew" in said
 
 
 def test_names_and_titles_are_no_markup(clips, capsys):
@@ -260,21 +266,25 @@ def test_a_study_never_replaces_another(clips):
         make(clips, "ab")
 
 
-def test_published_shares_come_out_as_published_with_honest_p_values(capsys, tmp_path):
+def test_published_shares_come_out_as_published_and_their_p_values_are_those_of_independent_answers(capsys, tmp_path):
     main(["study", "analyse", "experiments/tables/human_ab.yaml", "--output", str(tmp_path / "ab.json")])
     rows = json.loads((tmp_path / "ab.json").read_text())["published"]
     assert [row["published"] for row in rows][:3] == [[73, 7, 20], [55, 24, 21], [65, 4, 31]]
     assert sum(row["p_worst"] < 1e-7 for row in rows) == 5
     said = " ".join(capsys.readouterr().out.split())
-    assert "manner: p < 0.001 is claimed; a two-sided sign test over answers gives 0.007 to 0.016" in said
+    assert "even a two-sided sign test that takes all answers for independent gives 0.007 to 0.016" in said
+    assert {(row["found"]["p"], row["found"]["low"]) for row in rows} == {(None, None)}
 
 
 def test_published_opinion_scores_come_out_as_published(capsys, tmp_path):
     main(["study", "analyse", "experiments/tables/human_mos.yaml", "--output", str(tmp_path / "mos.json")])
     rows = json.loads((tmp_path / "mos.json").read_text())["published"]
     assert rows[-1]["scores"]["ours"]["mean"] == 3.05
-    assert rows[-1]["p"] == pytest.approx(0.1, abs=0.01)
-    assert "First method ahead in 8 of 10 scenarios." in capsys.readouterr().out
+    assert rows[-1]["scores"]["ours"]["published_half_width"] == 0.12
+    said = capsys.readouterr().out
+    assert "ours ahead of Kling 2.6 Pro in 8 of 10 scenarios, by +0.15 on average" in said
+    assert "paired t-test over scenarios p = 0.54, sign test p = 0.11" in said
+    assert "z-test" not in said
 
 
 def published(folder, kind, **content):
@@ -305,7 +315,10 @@ def test_our_study_stands_beside_the_published_shares(clips, capsys):
 
 def test_our_opinion_scores_stand_beside_the_published_means(clips, capsys):
     key, plan, _ = make(clips, "mos")
-    folder = answer(clips, key, plan, lambda rater, item, methods: "4" if methods == ["ours"] else "3")
+    best = {"item1": "4", "item2": "5", "item3": "3", "item4": "4"}
+    folder = answer(
+        clips, key, plan, lambda r, i, m: (best[i] if (r, i) != ("r01", "item3") else "5") if m == ["ours"] else "3"
+    )
     folder.rename(clips / "study" / "answers")
     scores = {"item1": {"ours": [3.5, 0.3], "Kling": [3.0, 0.3]}, "overall": {"ours": [4.0, 0.1], "Kling": [2.0, 0.1]}}
     path = published(clips, "mos", n={"each": 4, "overall": 16}, scores=scores, methods={"kling": "Kling"})
@@ -314,8 +327,8 @@ def test_our_opinion_scores_stand_beside_the_published_means(clips, capsys):
     assert [(one["what"], one["question"], one["ours"], one["covered"], one["n"]) for one in found] == [
         ("item1", "ours", 4.0, None, 4),  # one item has no interval over items
         ("item1", "Kling", 3.0, None, 4),
-        ("overall", "ours", 4.0, True, 16),
-        ("overall", "Kling", 3.0, False, 16),
+        ("overall", "ours", 4.125, True, 16),
+        ("overall", "Kling", 3.0, None, 16),  # all answers are alike
     ]
     capsys.readouterr()
 
@@ -353,10 +366,10 @@ def test_the_tables_of_a_study_are_written_as_text_and_as_data(clips, capsys):
         *(f"table.{kind}" for kind in ("json", "md", "tex", "csv")),
         "beside.csv",
     }
-    assert r"| overall | K\_2 | 2.00 | 3.00 [3.00, 3.00] | 16 | +1.00 | no |" in (out / "table.md").read_text()
-    assert r"overall & K\_2 & 2.00 & 3.00 [3.00, 3.00] & 16 & +1.00 & no \\" in (out / "table.tex").read_text()
+    assert r"| overall | K\_2 | 2.00 | 3.00 | 16 | 4 / 4 | +1.00 | – |" in (out / "table.md").read_text()
+    assert r"overall & K\_2 & 2.00 & 3.00 & 16 & 4 / 4 & +1.00 & -- \\" in (out / "table.tex").read_text()
     lines = list(csv.DictReader((out / "beside.csv").open()))
-    assert (lines[3]["method"], lines[3]["difference"], lines[3]["covered"]) == ("K_2", "1.0", "False")
+    assert (lines[3]["method"], lines[3]["difference"], lines[3]["covered"]) == ("K_2", "1.0", "")
     lines = list(csv.DictReader((out / "table.csv").open()))
     assert [(one["scenario"], one["method"], one["n"]) for one in lines][2:] == [
         ("overall", "ours", "16"),

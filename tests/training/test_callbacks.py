@@ -6,6 +6,8 @@ import json
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger
 from safetensors import safe_open
 
@@ -15,7 +17,8 @@ from idlora_pl.media import Clip, MediaError, read_audio, read_clip, read_metada
 from idlora_pl.method.in_context import InContext
 from idlora_pl.nano.embedders import nano_scorer
 from idlora_pl.pipeline import IDLoRAPipeline
-from idlora_pl.report import ScoreRow, read_scores
+from idlora_pl.report import ScoreRow, build_table, read_scores
+from idlora_pl.table_tool import known_columns
 from idlora_pl.training.callbacks import SampleClips, SaveAdapter, ScoreClips, WriteClips, means, write_made
 from tests.media.conftest import write_floats
 
@@ -167,3 +170,29 @@ def test_means_are_over_the_clips_that_have_a_score():
         "val/a/n_scored": 2.0, "val/a/n_total": 3.0, "val/a/n_silent": 1.0, "val/a": 2.0,
         "val/b/n_scored": 0.0, "val/b/n_total": 3.0, "val/b/n_silent": 3.0,
     }  # fmt: skip
+
+
+LAGS = st.dictionaries(
+    st.tuples(st.integers(0, 5), st.integers(0, 2)), st.none() | st.floats(-15, 15, allow_subnormal=False), min_size=1
+)
+
+
+@given(LAGS, st.sampled_from(["nano_lip_offset", "lip_offset", "lip_lag_landmarks", "lip_sync", "wer"]))
+def test_what_is_logged_is_what_a_table_prints(values: dict[tuple[int, int], float | None], name: str):
+    rows = [
+        ScoreRow(str(key), "ours", f"s{key}", seed, {name: value}, {name: "silent"})
+        for (key, seed), value in values.items()
+    ]
+    logged = means(rows, "val")
+    cell = build_table(rows, ["ours"], [known_columns()[name]]).cell("ours", name)
+    assert logged.get(f"val/{name}") == (None if cell.mean is None else pytest.approx(cell.mean, abs=1e-9))
+    assert (logged[f"val/{name}/n_scored"], logged[f"val/{name}/n_total"]) == (cell.n_scored, cell.n_total)
+
+
+def test_lags_to_both_sides_do_not_cancel_when_they_are_logged():
+    rows = [
+        ScoreRow(str(lag), "step", "s", scores={"nano_lip_offset": lag, "unknown": lag})
+        for lag in (-3.0, 3.0, -2.0, 2.0)
+    ]
+    logged = means(rows, "val")
+    assert (logged["val/nano_lip_offset"], logged["val/unknown"]) == (2.5, 0.0)

@@ -52,7 +52,9 @@ class Fit:
         n_speakers: Speakers of these clips.
         tau: Kendall's tau-b between our order of the methods and the published one; None where there is none.
         p: Share of all orders that agree with the published one at least as well.
-        off: Mean absolute difference from the published levels, with its interval; None for a stand-in.
+        off: Mean absolute difference from the published levels, with its interval; None for a stand-in. It is never
+            negative, so that it, and its bootstrap even more, lie above zero where nothing is off: see `bias`.
+        bias: Mean signed difference, ours minus published, with its interval; None for a stand-in.
         pairs: Mean share of pairs of methods that a single clip orders as published, with its interval.
         clips_agreeing: Clips whose whole order is the published one.
         covered: Methods whose interval covers the published level; None without intervals, and for a stand-in.
@@ -65,6 +67,7 @@ class Fit:
     tau: float | None
     p: float | None
     off: Interval | None
+    bias: Interval | None
     pairs: Interval | None
     clips_agreeing: int
     covered: int | None
@@ -98,6 +101,7 @@ def fit_of(grid: Grid, column: Column, quoted: Mapping[str, float], *, is_stand_
         tau=kendall_tau(ours, goal),
         p=order_p_value(ours, goal),
         off=None if is_stand_in else _off(grid, published),
+        bias=None if is_stand_in else _bias(grid, published),
         pairs=None if agreeing is None else honest(clustered_interval(list(agreeing), grid.speakers), grid.n_speakers),
         clips_agreeing=0 if agreeing is None else int((agreeing == 1).sum()),
         covered=None if is_stand_in else _covered(levels),
@@ -124,6 +128,12 @@ def _off(grid: Grid, published: Floats) -> Interval:
     if grid.n_speakers < MIN_SPEAKERS:
         return Interval(off, None, None, n, n)
     return Interval(off, *expanded_interval(misfits(grid, published), grid.n_speakers), n, n)
+
+
+def _bias(grid: Grid, published: Floats) -> Interval:
+    """Return the signed difference from the published levels, whose errors of either sign cancel."""
+    differences = (grid.values - published[:, None]).mean(axis=0)
+    return honest(clustered_interval(list(differences), grid.speakers), grid.n_speakers)
 
 
 def _covered(levels: tuple[Level, ...]) -> int | None:

@@ -8,11 +8,13 @@ _HOW = (
     "1 the best. Rows without a published value are rows of the scores that are no published method.",
     "tau: Kendall's tau-b of our order of the methods with the published one, 1 the same and -1 the reverse. p: share "
     "of all orders that agree at least as well; it covers the order alone, not the choice of clips.",
-    "off: mean absolute difference from the published levels; covered: methods whose 95 % interval holds the published "
-    "level. A stand-in is on another scale and has neither.",
+    "off: mean absolute difference from the published levels, which is above zero even where nothing is off; signed: "
+    "the mean of ours minus published; covered: methods whose 95 % interval holds the published level. A stand-in is "
+    "on another scale and has none of them.",
     "pairs: share of pairs of methods that a single clip orders as published, mean over clips; clips: clips that order "
     "all methods as published.",
-    f"Intervals are bootstraps over speakers, given from {MIN_SPEAKERS} speakers on; nothing is decided on fewer.",
+    f"Intervals are over speakers (of off a bootstrap), given from {MIN_SPEAKERS} speakers on; nothing is decided on "
+    "fewer.",
 )
 
 

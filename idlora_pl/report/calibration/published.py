@@ -55,7 +55,7 @@ def read_published(path: Path, named: Mapping[str, str] | None = None) -> Publis
     Raises:
         ValueError: The file is no table, quotes nothing, or two methods belong to one row.
     """
-    content, columns = declared(path)
+    content, columns = declared(path, {})
     rows = [
         quoted_row(entry, columns, f"{path}, rows[{number}]")
         for number, entry in enumerate(content["rows"])

@@ -106,13 +106,14 @@ def _column(found: Calibration, column: Column, shown: Sequence[Measured]) -> Bl
     return Block(title, ("method", "published", *(score_name(one) for one in shown)), tuple(lines))
 
 
-_FIT_HEADS = ("tau (p)", "off", "covered", "pairs", "clips", "n")
+_FIT_HEADS = ("tau (p)", "off", "signed", "covered", "pairs", "clips", "n")
 
 
 def _fit_cells(fit: Fit, digits: int) -> tuple[str, ...]:
     return (
         f"{number(fit.tau, 2)} ({p_value(fit.p)})",
         _mean(fit.off, digits),
+        DASH if fit.bias is None else _signed(fit.bias, digits),
         DASH if fit.covered is None else f"{fit.covered}/{len(fit.levels)}",
         _mean(fit.pairs, 2),
         f"{fit.clips_agreeing}/{fit.n_clips}",
@@ -137,6 +138,11 @@ def _mean(found: Interval | None, digits: int) -> str:
     if found is None:
         return DASH
     return f"{number(found.mean, digits)} {interval(found.ci_low, found.ci_high, digits)}".strip()
+
+
+def _signed(found: Interval, digits: int) -> str:
+    ends = interval(found.ci_low, found.ci_high, digits, sign=True)
+    return f"{number(found.mean, digits, sign=True)} {ends}".strip()
 
 
 def _line(cells: Sequence[str]) -> str:

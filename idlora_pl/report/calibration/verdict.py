@@ -98,7 +98,7 @@ def size(fit: Fit) -> str:
     """Return how much a fit stands on, in words.
 
     Example:
-        >>> size(Fit("wer", (), 2, 1, None, None, None, None, 0, None))
+        >>> size(Fit("wer", (), 2, 1, None, None, None, None, None, 0, None))
         'n = 2 clips of 1 speaker, 0 methods'
     """
     clips = f"{fit.n_clips} clip{'' if fit.n_clips == 1 else 's'}"

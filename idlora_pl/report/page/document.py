@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from idlora_pl.curve import DOUBTS
 from idlora_pl.files import read_text
 from idlora_pl.report.page.items import Data, page_data
 from idlora_pl.report.page.shown import Shown
@@ -101,9 +102,17 @@ def _warnings(data: Data) -> list[str]:
         said.append(f"{silent} of {len(clips)} clips cannot be played; each says why.")
     if encoded := sum(bool(file["src"] and file["said"]) for file in data["files"]):
         said.append(f"{encoded} of {len(data['files'])} files are encoded anew for browsers; they are marked.")
-    if doubtful := sum(bool(clip["doubts"]) for clip in clips):
+    marks = [
+        {data["doubts"][place]["mark"] for places in clip["doubts"].values() for place in places} for clip in clips
+    ]
+    if doubtful := sum("u" in found for found in marks):
         said.append(
             f"Values with a raised u ({doubtful} of {len(clips)} clips have some) are unverified: "
             "the anchor of their scorer had not passed on the machine that scored; `idlora doctor` says why."
+        )
+    if doubtful := sum("?" in found for found in marks):
+        said.append(
+            f"Lags with a raised ? ({doubtful} of {len(clips)} clips have some), and hollow points of curves, may be "
+            f"none: {' or '.join(DOUBTS)}."
         )
     return said

@@ -34,7 +34,7 @@ def page_data(
     by_key: dict[str, list[ScoreRow]] = {}
     for score in mine:
         by_key.setdefault(score.key, []).append(score)
-    doubts: list[str] = []
+    doubts: list[Data] = []
     items = []
     for key, group in by_key.items():
         group.sort(key=lambda score: (order[score.row], -1 if score.seed is None else score.seed))
@@ -63,7 +63,13 @@ def page_columns(table: Table, scores: Sequence[ScoreRow], known: Mapping[str, C
     return list(found.values())
 
 
-def doubt_about(score: ScoreRow, metric: str) -> str:
+def doubts_about(score: ScoreRow, metric: str) -> list[Data]:
+    """Return why a value is to be doubted, each with the mark that is raised beside it: u unverified, ? may be none."""
+    found = [("u", _unverified(score, metric)), ("?", score.doubt(metric))]
+    return [{"mark": mark, "text": text} for mark, text in found if text]
+
+
+def _unverified(score: ScoreRow, metric: str) -> str:
     """Say why a value is unverified; "" when the scorer behind it had passed its anchor."""
     if score.is_verified(metric):
         return ""
@@ -103,15 +109,15 @@ def _clip(
     order: Mapping[str, int],
     places: Mapping[str, int],
     files: Sequence[Shown],
-    doubts: list[str],
+    doubts: list[Data],
 ) -> Data:
     file = places.get(score.notes.get("clip", ""))
-    doubtful = {}
+    doubtful: dict[str, list[int]] = {}
     for name in (name for name, value in score.scores.items() if value is not None):
-        if doubt := doubt_about(score, name):
+        for doubt in doubts_about(score, name):
             if doubt not in doubts:
                 doubts.append(doubt)
-            doubtful[name] = doubts.index(doubt)
+            doubtful.setdefault(name, []).append(doubts.index(doubt))
     noted = score.notes.get("clip_sha256", "")
     digest = "" if file is None else files[file].digest
     return {
@@ -123,7 +129,7 @@ def _clip(
         "reasons": {name: why for name, why in score.reasons.items() if score.scores.get(name) is None},
         "doubts": doubtful,
         "curves": {
-            name: [curve.start_s, curve.step_s, [_short(value) for value in curve.values]]
+            name: [curve.start_s, curve.step_s, [_short(value) for value in curve.values], list(curve.marked)]
             for name, curve in score.curves.items()
         },
         "details": {name: dict(facts.details) for name, facts in score.scorers.items() if facts.details},

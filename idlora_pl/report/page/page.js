@@ -128,9 +128,9 @@ function shownValue(item, clip, column, compared = false) {
   const value = compared ? valueOf({ item, clip }, column) : clip.values[column];
   if (isNumber(value)) {
     holder.append(number(value, column, compared && state.against !== ""));
-    if (name in clip.doubts) {
-      const why = data.doubts[clip.doubts[name]];
-      holder.append(make("sup", { title: why, "aria-label": why }, "u"));
+    for (const place of clip.doubts[name] ?? []) {
+      const { mark, text } = data.doubts[place];
+      holder.append(make("sup", { title: text, "aria-label": text }, mark));
     }
   } else if (name in clip.reasons) {
     holder.append(DASH + " ", make("span", { class: "reason" }, clip.reasons[name]));
@@ -575,7 +575,7 @@ function plot(curve, clips, nows) {
 }
 
 function curveLine(clip, curve, x, y) {
-  const [start, step, values] = clip.curves[curve.name];
+  const [start, step, values, marked] = clip.curves[curve.name];
   let path = "", open = false;
   const points = [];
   values.forEach((value, k) => {
@@ -583,8 +583,10 @@ function curveLine(clip, curve, x, y) {
     if (!isNumber(value)) { open = false; return; }
     path += (open ? "L" : "M") + x(time).toFixed(1) + " " + y(value).toFixed(1);
     open = true;
-    const text = clipName(clip) + ", " + Number(time.toPrecision(6)) + " s: " + value;
-    points.push(drawn("circle", { cx: x(time), cy: y(value), r: 2.6, fill: colour(clip.row) }, drawn("title", {}, text)));
+    const hollow = marked.includes(k);
+    const text = clipName(clip) + ", " + Number(time.toPrecision(6)) + " s: " + value + (hollow ? ", may be none" : "");
+    const look = hollow ? { class: "hollow", fill: "none", stroke: colour(clip.row), "pointer-events": "all" } : { fill: colour(clip.row) };
+    points.push(drawn("circle", { cx: x(time), cy: y(value), r: 2.6, ...look }, drawn("title", {}, text)));
   });
   return [drawn("path", { d: path, stroke: colour(clip.row), "stroke-dasharray": dashes(clip.row) }), ...points];
 }

@@ -89,10 +89,10 @@ CARDS = (
         "wer",
         "Word and character errors of Whisper large-v3's transcript against the [SPEECH] text.",
         (
-            Score("wer", "WER", "lower", worst=1.0),
-            Score("cer", "CER", "lower", worst=1.0),
-            Score("wer_standard", "WER (standard)", "lower", worst=1.0),
-            Score("cer_standard", "CER (standard)", "lower", worst=1.0),
+            Score("wer", "WER", "lower", worst=1.0, margin=0.01),
+            Score("cer", "CER", "lower", worst=1.0, margin=0.01),
+            Score("wer_standard", "WER (standard)", "lower", worst=1.0, margin=0.01),
+            Score("cer_standard", "CER (standard)", "lower", worst=1.0, margin=0.01),
         ),
         (_WHISPER,),
         _whisper,
@@ -114,7 +114,7 @@ CARDS = (
     Card(
         "wer_grammar",
         "Word errors of pocketsphinx with the grammar of the GRID corpus.",
-        (Score("wer_grammar", "WER (GRID grammar)", "lower", worst=1.0),),
+        (Score("wer_grammar", "WER (GRID grammar)", "lower", worst=1.0, margin=0.01),),
         tuple(
             WeightFile(f"{_SPHINX}/{name}", digest, _GET_SPHINX, "BSD-2-Clause (CMU)")
             for name, digest in _SPHINX_FILES.items()

@@ -1,0 +1,60 @@
+"""What a training was set to, as a checkpoint keeps it, and what another setting means for a run that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Settings = Mapping[str, Any]
+"""Values by the keys of a configuration, as `IDLoRA.settings` returns them."""
+
+_FIXED = (
+    "model.base",
+    "model.seed",
+    "model.lora.rank",
+    "model.lora.alpha",
+    "model.lora.targets",
+    "model.optimizer.state_bits",
+    "trainer.accumulate_grad_batches",
+)
+"""A run cannot go on with another value; the recipe and the data say so themselves."""
+
+
+def continued(checkpoint: Mapping[str, Any], now: Settings) -> str:
+    """Let a run go on from a checkpoint with its own settings, and return a sentence that names those that are others.
+
+    The learning rate, its schedule and length, weight decay, losses, chances and precision take effect from here on.
+    What Lightning restores later is changed in the checkpoint as it is in memory.
+
+    Args:
+        checkpoint: What `IDLoRA` wrote.
+        now: Of this run.
+
+    Raises:
+        ValueError: If a setting cannot change amid a run, or nothing is left to train.
+    """
+    saved, max_steps = checkpoint.get("settings", {}), now["trainer.max_steps"]
+    for name in _FIXED:
+        if name in saved and _plain(saved[name]) != _plain(now.get(name)):
+            raise ValueError(
+                f"the checkpoint was made with {name} = {saved[name]}, this run has {now.get(name)}; "
+                "resume with the same, or begin a new run"
+            )
+    step = checkpoint.get("global_step", 0)
+    if 0 <= max_steps <= step:
+        raise ValueError(
+            f"the checkpoint is of step {step} and trainer.max_steps is {max_steps}, so nothing is left to "
+            f"train; give --trainer.max_steps more than {step}"
+        )
+    for state in checkpoint.get("optimizer_states", []):
+        for group in state["param_groups"]:
+            group.update({name: now[f"model.optimizer.{name}"] for name in ("betas", "weight_decay")})
+    other = [
+        f"{name} {saved[name]} -> {now.get(name)}" for name in saved if _plain(saved[name]) != _plain(now.get(name))
+    ]
+    return f"from step {step} on with other settings: {', '.join(other)}" if other else ""
+
+
+def _plain(value: Any) -> Any:
+    """Return a list as a tuple: a checkpoint may turn one into the other."""
+    return tuple(value) if isinstance(value, list) else value
