@@ -216,8 +216,12 @@ def read_metadata(path: Path) -> dict[str, str]:
     """Read the tags of a media file; the `metadata` of `write_clip` comes back under its own keys."""
     with opened(path) as source:
         tags = dict(source.container.metadata)
-    description = tags.get("description", "")
-    if description.startswith("{"):
-        tags |= {str(key): str(value) for key, value in json.loads(description).items()}
+    try:
+        packed = json.loads(tags.get("description", ""))
+    except ValueError:
+        # of another program, for people
+        return tags
+    if isinstance(packed, dict):
+        tags |= {str(key): str(value) for key, value in packed.items()}
         del tags["description"]
     return tags

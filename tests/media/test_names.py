@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import av
 import pytest
 import torch
 
@@ -75,3 +76,14 @@ def test_a_pattern_beside_its_files_is_not_taken_for_them(tmp_path):
 def test_an_ending_that_says_something_else_does_not_matter(tmp_path):
     write_audio(torch.from_numpy(tone(16000, 0.2)), tmp_path / "a.mp3", 16000)
     assert read_audio(tmp_path / "a.mp3")[0].shape == (1, 3200)
+
+
+@pytest.mark.parametrize("description", ["{an aside} of the camera", "[1]", "7", "{"])
+def test_a_description_of_another_program_is_kept(tmp_path, description):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        container.metadata["description"] = description
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone(16000, 0.2), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    assert read_metadata(tmp_path / "a.mp4")["description"] == description
