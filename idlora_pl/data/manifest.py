@@ -13,7 +13,7 @@ from typing import Any
 
 from idlora_pl.data.entry import CAPTION, FORMAT, PromptError, checked_id
 from idlora_pl.data.prompts import read_prompts
-from idlora_pl.files import files_below, read_json
+from idlora_pl.files import files_below, read_json, replacing
 from idlora_pl.media import read_clip, write_image
 
 CAPTIONS = "captions.json"
@@ -56,14 +56,12 @@ def keep_manifest(items: Sequence[Mapping[str, Any]], output: Path, name: str) -
         PromptError: An item is not as described.
     """
     content = {"format": FORMAT, "name": name, "items": list(items)}
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    try:
-        entries = read_prompts(partial, use="scoring")
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
-    return entries
+    with replacing(output) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        try:
+            return read_prompts(partial, use="scoring")
+        except PromptError as error:
+            raise PromptError(str(error).replace(str(partial), str(output))) from error
 
 
 def _captions(path: Path) -> list[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ import pytest
 
 from idlora_pl.data.disjoint import Disjointness, compare_speakers
 from idlora_pl.data.layouts import HARD_PAIRS, LAYOUTS, check_layout, completeness
+from idlora_pl.data.manifest import keep_manifest
 from idlora_pl.data.manifest_tool import manifest
 from idlora_pl.data.prompts import FORMAT, KNOWN, PromptError, read_prompts
 from idlora_pl.media import read_clip, read_image
@@ -187,6 +188,12 @@ def test_a_training_set_that_cannot_be_read_is_named(nano_data, tmp_path):
         compare_speakers(entries, tmp_path / "list.jsonl")
     with pytest.raises(ValueError, match=r"training set .* has no index.json"):
         compare_speakers(entries, tmp_path)
+
+
+def test_what_cannot_be_a_manifest_is_refused_under_its_own_name(tmp_path):
+    with pytest.raises(PromptError, match=rf"^manifest {tmp_path}/m.json, item 0: seed must be a whole number"):
+        keep_manifest([{"id": "a", "seed": True}], tmp_path / "m.json", "mine")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_becomes_a_manifest(nano_data, tmp_path, capsys):
