@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace, set_parsing_settings
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -159,7 +158,7 @@ class IDLoRACLI(LightningCLI):
     def fit(self, **settings: Any) -> None:
         """Train, alone in the folder; a training that makes no step is refused and not passed over."""
         run, start = Path(self._config.run), 0 if self._start is None else self._start.step
-        with held(run, self._start) if rank_zero_only.rank == 0 else nullcontext():
+        with held(run, self._start) if self.trainer.is_global_zero else nullcontext():
             self.trainer.fit(**settings)
         if self.trainer.global_step == start:
             raise ValueError(

@@ -54,6 +54,19 @@ def test_table_json_has_exactly_its_keys() -> None:
     assert content["seconds"] == {"fit": 12.5}
 
 
+def test_a_share_over_seeds_has_the_interval_of_a_share() -> None:
+    values = {
+        (f"{speaker}{clip}", seed): 0.0 if (speaker, seed) == ("a", 0) else 1.0
+        for speaker in "abcdef"
+        for clip in range(4)
+        for seed in range(3)
+    }
+    rows = [ScoreRow(key, "ours", key[0], seed=seed, scores={"right": value}) for (key, seed), value in values.items()]
+    found = build_table(rows, ["ours"], [Column("right", "right", "higher")]).cell("ours", "right")
+    assert found.mean == pytest.approx(17 / 18)
+    assert 0.5 < found.ci_low < found.mean < found.ci_high < 1
+
+
 def test_seeds_of_a_clip_count_as_one_clip() -> None:
     repeats = [
         ScoreRow("a1", "ours", "a", seed=seed, scores={"wer": value}, reasons=reasons)
