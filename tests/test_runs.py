@@ -302,6 +302,22 @@ def test_every_command_refuses_a_checkpoint_that_is_none_and_writes_nothing(run,
         assert not Path("new").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "said"),
+    [
+        ("validate", "model.lora.alpha=8", "model.lora.alpha = 4.0, this command has 8.0"),
+        ("predict", "model.lora.alpha=8", "model.lora.alpha = 4.0, this command has 8.0"),
+        ("predict", "model.lora={rank: 2, alpha: 2}", "model.lora.rank = 4, this command has 2"),
+        ("predict", "model.base=nano", "model.base = smoke, this command has nano"),
+    ],
+)
+def test_no_command_takes_an_adapter_for_one_of_another_kind(run, name, setting, said):
+    asked = ["--ckpt_path=run/best.ckpt", "--run=new", f"--{setting}"]
+    refused = fails(idlora, *command(name), *asked)
+    assert f"the checkpoint was made with {said}; give -c the config.yaml of its run" in refused
+    assert files(Path("new")) == {}
+
+
 def test_every_command_finds_the_last_and_the_best_checkpoint(run):
     before = files(run)
     for asked in ("last", "best"):
