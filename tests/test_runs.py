@@ -542,7 +542,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_there_had_been_none(capfd, sit
     assert losses("run") == losses("whole")
 
 
-@pytest.mark.parametrize("situation", ["plain", "accumulated"])
+@pytest.mark.parametrize("situation", [pytest.param("plain", marks=pytest.mark.slow), "accumulated"])
 def test_a_stop_waits_for_the_step_and_the_run_goes_on_as_if_there_had_been_none(situation):
     settings = SITUATIONS[situation]
     fit("--run=whole", *settings, steps=3)
