@@ -165,7 +165,6 @@ def test_a_known_score_that_no_row_holds_is_dashes_and_a_note() -> None:
 @pytest.mark.parametrize(
     ("n_speakers", "said"),
     [
-        (1, "Over one speaker there is no interval and no p"),
         (5, "So few speakers (5) decide nothing"),
         (8, "over 8 speakers hold where speakers scatter normally"),
         (12, ""),
