@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,8 @@ from idlora_pl.training.metrics_file import MetricsFile
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.precision import BFloat16Base, checked_precision
 from idlora_pl.training.run_config import SaveConfig
-from idlora_pl.training.run_folder import refuse_finished, refuse_no_folder, resume_folder, start_of
-from idlora_pl.training.saving import LocalCheckpoints, SaveCheckpoints
+from idlora_pl.training.run_folder import held, refuse_finished, refuse_no_folder, resume_folder, start_of
+from idlora_pl.training.saving import FOLDER, LocalCheckpoints, SaveCheckpoints
 from idlora_pl.training.stopping import StopOnSignal
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -76,6 +78,7 @@ class IDLoRACLI(LightningCLI):
         self._start = start_of(None if config.ckpt_path is None else str(config.ckpt_path), run)
         config.ckpt_path = None if self._start is None else str(self._start.path)
         if self.config.subcommand == "fit":
+            refuse_no_folder(str(run / FOLDER))
             refuse_finished(run, self._start)
 
     def _parse_ckpt_path(self) -> None:
@@ -121,6 +124,31 @@ class IDLoRACLI(LightningCLI):
         """Generate without keeping the clips in memory."""
         self.trainer.predict(return_predictions=False, **settings)
 
+    def after_fit(self) -> None:
+        """Say where the result is."""
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        said = f"the adapter is {_shown(Path(self._config.run) / 'adapter.safetensors')}"
+        for newest in (one.newest for one in self._callbacks if isinstance(one, SaveCheckpoints)):
+            said += f", the checkpoint {_shown(newest)}" if newest is not None else ""
+        self._say(f"trained to step {self.trainer.global_step}; {said}")
+
+    def after_predict(self) -> None:
+        """Say where the clips are."""
+        run = Path(self._config.run)
+        for folder in (one.folder for one in self._callbacks if isinstance(one, WriteClips)):
+            self._say(f"the clips are in {_shown(run / folder)}")
+
+    def after_test(self) -> None:
+        """Say where clips and scores are."""
+        self.after_predict()
+        for name in (one.scores for one in self._callbacks if isinstance(one, ScoreClips)):
+            self._say(f"the scores are in {_shown(Path(self._config.run) / name)}; `idlora table` shows them")
+
+    def _say(self, said: str) -> None:
+        if self.trainer.is_global_zero:
+            print(f"idlora: {said}", file=sys.stderr)
+
     @property
     def _callbacks(self) -> list[Callback]:
         return self.trainer.callbacks  # type: ignore[attr-defined]
@@ -129,9 +157,10 @@ class IDLoRACLI(LightningCLI):
         return any(isinstance(callback, kind) for callback in self._callbacks)
 
     def fit(self, **settings: Any) -> None:
-        """Train; a training that makes no step is refused and not passed over."""
-        self.trainer.fit(**settings)
-        start = 0 if self._start is None else self._start.step
+        """Train, alone in the folder; a training that makes no step is refused and not passed over."""
+        run, start = Path(self._config.run), 0 if self._start is None else self._start.step
+        with held(run, self._start) if self.trainer.is_global_zero else nullcontext():
+            self.trainer.fit(**settings)
         if self.trainer.global_step == start:
             raise ValueError(
                 f"no step was trained after step {start}; raise trainer.max_steps or max_epochs, or limit_train_batches"
@@ -162,6 +191,11 @@ class IDLoRACLI(LightningCLI):
             kwargs["plugins"].append(BFloat16Base())
         kwargs["precision"] = None if self._precision == "bf16-true" else config.trainer.precision and self._precision
         return super().instantiate_trainer(**kwargs)
+
+
+def _shown(path: Path) -> str:
+    """Return a path as a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def _keepers(given: list[Callback], *, with_checkpoints: bool) -> list[Callback]:

@@ -5,7 +5,7 @@ clips. Missing scores (None) are left out of the mean and counted: a result says
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,7 +68,9 @@ class PairedDifference:
     p_margin: float | None = None
 
 
-def clustered_interval(values: Sequence[float | None], clusters: Sequence[str], *, level: float = 0.95) -> Interval:
+def clustered_interval(
+    values: Sequence[float | None], clusters: Sequence[str], *, level: float = 0.95, n_shares: int | None = None
+) -> Interval:
     """Return the mean of per-clip scores with its interval over speakers.
 
     It is Student's t with a variance over speakers; where every score is 0 or 1, it is an exact one for shares.
@@ -77,6 +79,7 @@ def clustered_interval(values: Sequence[float | None], clusters: Sequence[str], 
         values: Score of each clip, None where there is none.
         clusters: Speaker of each clip.
         level: Coverage of the interval.
+        n_shares: How many values of 0 or 1 the scores are means of, over seeds; None where they are no such means.
 
     Example:
         >>> clustered_interval([0.0, 1.0, None], ["ann", "bob", "bob"]).n_scored
@@ -93,7 +96,10 @@ def clustered_interval(values: Sequence[float | None], clusters: Sequence[str], 
     student_quantile(1, level)  # refuses a level that is none, whatever the scores are
     if len(sums) > 1:
         spread = cluster_spread(sums, counts)
-        ends = share_interval(spread, level) if are_shares(numbers) else student_interval(spread, level)
+        if n_shares is not None or are_shares(numbers):
+            ends = share_interval(replace(spread, n=n_shares or spread.n), level)
+        else:
+            ends = student_interval(spread, level)
     low, high = ends or (None, None)
     return Interval(float(sums.sum() / counts.sum()), low, high, len(kept), len(values))
 

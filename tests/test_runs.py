@@ -52,6 +52,16 @@ class Send(Callback):
             raise RuntimeError("the disk is on fire")
 
 
+class Stop(Callback):
+    """Asks for an end after the first batch of the second step, as `trainer.max_time` may."""
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        self.is_second = trainer.global_step == 1
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        trainer.should_stop = self.is_second
+
+
 def sample(key: int, content: int = 0) -> PairSample:
     """A random pair of the smoke base."""
     random = torch.Generator().manual_seed(key + 1000 * content)
@@ -192,13 +202,21 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(folder):
     assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-000003.ckpt"]
 
 
+def test_a_command_says_where_its_result_is(capsys):
+    fit("--run=a run")
+    said = "idlora: trained to step 2; the adapter is 'a run/adapter.safetensors', the checkpoint "
+    assert said + "'a run/checkpoints/step-000002.ckpt'\n" in capsys.readouterr().err
+    idlora(*command("predict"), "--ckpt_path=last", "--run=a run")
+    assert "idlora: the clips are in 'a run/clips'\n" in capsys.readouterr().err
+
+
 def test_a_list_that_is_replaced_is_named(capsys):
     Path("overlay.yaml").write_text(OVERLAY)
     Path("targets.yaml").write_text("model: {lora: {targets: [attn1.to_q]}}\n")
     Path("more.yaml").write_text("model: {lora: {targets: [attn1.to_k]}}\ntrainer:\n  callbacks+: []\n")
     fit("-c", "overlay.yaml", "-c", "targets.yaml", "-c", "more.yaml", "--trainer.callbacks=[]", "--run=run")
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("idlora:")]
-    assert said == [
+    assert said[:-1] == [
         "idlora: more.yaml replaces model.lora.targets of targets.yaml, which had 1 (to_q); "
         "to add to them, write `targets+:` in its place",
         "idlora: --trainer.callbacks replaces trainer.callbacks of overlay.yaml, which had 1 (LearningRateMonitor); "
@@ -284,6 +302,22 @@ def test_every_command_refuses_a_checkpoint_that_is_none_and_writes_nothing(run,
         assert not Path("new").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "said"),
+    [
+        ("validate", "model.lora.alpha=8", "model.lora.alpha = 4.0, this command has 8.0"),
+        ("predict", "model.lora.alpha=8", "model.lora.alpha = 4.0, this command has 8.0"),
+        ("predict", "model.lora={rank: 2, alpha: 2}", "model.lora.rank = 4, this command has 2"),
+        ("predict", "model.base=nano", "model.base = smoke, this command has nano"),
+    ],
+)
+def test_no_command_takes_an_adapter_for_one_of_another_kind(run, name, setting, said):
+    asked = ["--ckpt_path=run/best.ckpt", "--run=new", f"--{setting}"]
+    refused = fails(idlora, *command(name), *asked)
+    assert f"the checkpoint was made with {said}; give -c the config.yaml of its run" in refused
+    assert files(Path("new")) == {}
+
+
 def test_every_command_finds_the_last_and_the_best_checkpoint(run):
     before = files(run)
     for asked in ("last", "best"):
@@ -309,6 +343,7 @@ def test_a_job_that_slurm_starts_again_goes_on_from_what_it_left(monkeypatch):
 
 # -- runs that are refused, and runs that go on ------------------------------------------------------------------------
 
+AMID = ["--data.batch_size=1", "--trainer.accumulate_grad_batches=2", "--data.val_shards=shards"]
 REFUSED = {
     "batch_size 64 on 1 processes needs more": ["--data.batch_size=64"],
     "accumulate_grad_batches 4 makes a step of 4 batches, and an epoch has 3": ["--trainer.accumulate_grad_batches=4"],
@@ -319,6 +354,11 @@ REFUSED = {
     "accumulate_grad_batches 3 makes a step of 3 batches, and an epoch has 2": [
         "--trainer.accumulate_grad_batches=3",
         "--trainer.limit_train_batches=2",
+    ],
+    "trainer.val_check_interval 3 validates amid a step of 2 batches": [*AMID, "--trainer.val_check_interval=3"],
+    "a trainer.val_check_interval of minutes validates amid a step of 2 batches": [
+        *AMID,
+        "--trainer.val_check_interval=00:00:01:00",
     ],
     "shard folder nowhere does not exist": ["--data.shards=nowhere"],
     "pairs-000000.tar: clip c0 cannot be read": ["--data.shards=spoiled", "--data.shuffle_buffer=0"],
@@ -363,6 +403,27 @@ def test_a_resume_that_is_refused_changes_nothing(run, folder, message):
     said = fails(fit, "--run=run", "--trainer.max_steps=9", "--ckpt_path=last", *OTHER[message])
     assert message in said
     assert files(run) == before
+
+
+def test_a_run_whose_checkpoints_have_no_place_is_refused(folder):
+    (folder / "run").mkdir()
+    (folder / "run/checkpoints").write_text("a file")
+    assert "run/checkpoints is no folder" in fails(fit, "--run=run")
+    assert files(folder / "run").keys() == {"checkpoints"}
+
+
+def test_two_trainings_do_not_write_into_one_folder(folder):
+    class Second(Callback):
+        def on_train_start(self, *_: object) -> None:
+            said.append(fails(fit, "--run=run"))
+
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{HERE}.Second", Second, raising=False)
+        fit("--run=run", f"--trainer.callbacks={HERE}.Second")
+    assert said == ["idlora: another training writes into run; give --run another folder, or wait for its end"]
+    assert facts("run")["steps"] == "2"
+    assert not [name for name in files(folder / "run") if "lock" in name]
 
 
 def test_resumes_have_configurations_of_their_own_and_one_file_of_losses(folder):
@@ -481,6 +542,17 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_there_had_been_none(capfd, sit
     assert losses("run") == losses("whole")
 
 
+@pytest.mark.parametrize("situation", [pytest.param("plain", marks=pytest.mark.slow), "accumulated"])
+def test_a_stop_waits_for_the_step_and_the_run_goes_on_as_if_there_had_been_none(situation):
+    settings = SITUATIONS[situation]
+    fit("--run=whole", *settings, steps=3)
+    fit("--run=run", *settings, f"--trainer.callbacks={HERE}.Stop", steps=3)
+    assert facts("run")["steps"] == "2"
+    fit("--run=run", *settings, "--ckpt_path=last", steps=3)
+    assert same("whole", "run")
+    assert losses("whole") == losses("run")
+
+
 def test_a_signal_amid_a_validation_ends_the_training_there():
     validated = ["--data.val_shards=shards", "--trainer.val_check_interval=2"]
     fit("--run=whole", *validated, steps=4)
@@ -521,9 +593,11 @@ def test_a_training_that_fails_says_from_where_it_can_go_on(capsys):
         f"    - {{class_path: {HERE}.Send, init_args: {{step: 3, number: 2, place: failure}}}}\n"
     )
     with pytest.raises(RuntimeError, match="the disk is on fire"):
-        fit("-c", "fails.yaml", "--run=run", steps=9)
-    assert "idlora: the training ended early; go on with the same command and --ckpt_path" in capsys.readouterr().err
-    assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-000002.ckpt"]
+        fit("-c", "fails.yaml", "--run=a run", steps=9)
+    said = capsys.readouterr().err
+    go_on = "'a run/checkpoints/step-000002.ckpt'\n"
+    assert f"idlora: the training ended early; go on with the same command and --ckpt_path {go_on}" in said
+    assert [path.name for path in Path("a run/checkpoints").iterdir()] == ["step-000002.ckpt"]
 
 
 def test_time_alone_is_enough_for_a_checkpoint():

@@ -127,8 +127,8 @@ class PairedClips(LightningDataModule):
     def train_dataloader(self) -> PairLoader:
         """Return the loader of training batches; it continues where a loaded checkpoint stood."""
         shards = self._needed("shards", self.shards)
-        batches_a_step = 1 if self.trainer is None else _batches_a_step(self.trainer)
-        loader = self._loader(shards, self.shuffle_buffer, self.drop_last, batches_a_step)
+        each = 1 if self.trainer is None else batches_a_step(self.trainer)
+        loader = self._loader(shards, self.shuffle_buffer, self.drop_last, each)
         loader.on_fault, loader.ahead = self.on_fault, loader.in_workers
         loader.change = None if self.references == "stored" else self._voices(shards).redrawn
         if (trainer := self.trainer) is not None:
@@ -190,7 +190,7 @@ class PairedClips(LightningDataModule):
             self._bank = voices_of(self._shard_set(shards), self.references, seed=self.seed)
         return self._bank
 
-    def _loader(self, shards: str, shuffle_buffer: int, drop_last: bool, batches_a_step: int = 1) -> PairLoader:
+    def _loader(self, shards: str, shuffle_buffer: int, drop_last: bool, each: int = 1) -> PairLoader:
         found = self._shard_set(shards)
         distributed = dist.is_available() and dist.is_initialized()
         order = EpochOrder(
@@ -201,7 +201,7 @@ class PairedClips(LightningDataModule):
             dist.get_world_size() if distributed else 1,
             max(1, self.num_workers),
             drop_last,
-            batches_a_step,
+            each,
         )
         if self.cache and shards not in self._cached:
             self._cached[shards] = Memory(found)
@@ -214,7 +214,7 @@ class PairedClips(LightningDataModule):
         )
 
 
-def _batches_a_step(trainer: Trainer) -> int:
+def batches_a_step(trainer: Trainer) -> int:
     """Return how many batches an optimiser step accumulates; a number that all divide, where it changes by epoch."""
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return 1

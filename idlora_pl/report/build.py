@@ -11,7 +11,7 @@ from idlora_pl.report.remarks import has_failed, remarks_of
 from idlora_pl.report.row import N_ITEMS
 from idlora_pl.report.scores import ScoreRow, metric_names
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
-from idlora_pl.stats import Interval, PairedDifference, clustered_interval, paired_difference
+from idlora_pl.stats import Interval, PairedDifference, are_shares, clustered_interval, paired_difference
 
 
 def build_table(
@@ -131,6 +131,14 @@ def clip_values(
     With `failed`, that is the value of every generation that failed (see `is_failure`). With `unsigned`, the distances
     from zero are averaged.
     """
+    values = _by_clip(scores, metric, failed, unsigned=unsigned)
+    return {key: fmean(found) if found else None for key, found in values.items()}
+
+
+def _by_clip(
+    scores: Sequence[ScoreRow], metric: str, failed: float | None = None, *, unsigned: bool = False
+) -> dict[str, list[float]]:
+    """Return the values of the generations of each clip, as `clip_values` averages them."""
     values: dict[str, list[float]] = {score.key: [] for score in scores}
     for score in scores:
         value = score.scores.get(metric)
@@ -138,15 +146,20 @@ def clip_values(
             value = failed
         if value is not None:
             values[score.key].append(abs(value) if unsigned else value)
-    return {key: fmean(found) if found else None for key, found in values.items()}
+    return values
 
 
 def _interval(row: Row, column: Column, scores: Sequence[ScoreRow], missing: float | None = None) -> Interval:
     if row.quoted is not None:
         return Interval(row.quoted.get(column.metric), None, None, 0, 0)
     speakers = {score.key: score.speaker for score in scores}
-    values = clip_values(scores, column.metric, missing, unsigned=column.is_unsigned)
-    found = clustered_interval(list(values.values()), [speakers[key] for key in values])
+    made = _by_clip(scores, column.metric, missing, unsigned=column.is_unsigned)
+    flat = [value for found in made.values() for value in found]
+    found = clustered_interval(
+        [fmean(found) if found else None for found in made.values()],
+        [speakers[key] for key in made],
+        n_shares=len(flat) if flat and are_shares(flat) else None,
+    )
     noted = [int(score.notes[N_ITEMS]) for score in scores if score.notes.get(N_ITEMS, "").isdecimal()]
     return replace(found, n_total=max([found.n_total, *noted]))
 

@@ -15,8 +15,11 @@ def few_speakers(counts: Iterable[int]) -> list[str]:
         >>> few_speakers([8, 30])
         ['Intervals over 8 speakers hold where speakers scatter normally; with skewed ones they cover less.']
     """
-    found = sorted({count for count in counts if 1 < count < FEW})
+    found = sorted({count for count in counts if 0 < count < FEW})
     said = []
+    if 1 in found:
+        said.append("Over one speaker there is no interval and no p: nothing shows how far others would differ.")
+        found.remove(1)
     if far := [count for count in found if count < TOO_FEW]:
         said.append(
             f"So few speakers ({_span(far)}) decide nothing: a sign-flip test needs {TOO_FEW} to come below p = 0.05, "

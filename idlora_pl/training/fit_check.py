@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lightning as L
 
+from idlora_pl.data.datamodule import batches_a_step
 from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.samples import ShardError
 from idlora_pl.ltx2.presets import Preset
@@ -50,20 +51,31 @@ def refuse_other_base(index: ShardIndex, name: str, preset: Preset) -> None:
 
 
 def refuse_uneven_steps(trainer: L.Trainer) -> None:
-    """Raise ValueError when the batches of an epoch do not divide into optimiser steps.
+    """Raise ValueError when an epoch, or what is between two validations, does not divide into optimiser steps.
 
-    Lightning makes a step at the end of each epoch, whatever has been accumulated, and scales it as a full one.
+    Lightning makes a step at the end of each epoch, whatever has been accumulated, and scales it as a full one. The
+    checkpoint before a validation amid a step would lose the batches of it.
 
     Args:
-        trainer: When its loader is known, in `on_train_start`.
+        trainer: When its loaders are known, in `on_train_start`.
     """
-    n_batches, each = trainer.num_training_batches, trainer.accumulate_grad_batches
-    if trainer.fast_dev_run or n_batches % each == 0:  # type: ignore[attr-defined]
+    n_batches, each = trainer.num_training_batches, batches_a_step(trainer)
+    if trainer.fast_dev_run or each == 1:  # type: ignore[attr-defined]
         return
-    fix = "lower accumulate_grad_batches, or give more samples or a smaller data.batch_size"
-    if n_batches > each:
-        fix = "set data.drop_last to true and limit_train_batches to a multiple, or choose a divisor"
-    raise ValueError(
-        f"trainer.accumulate_grad_batches {each} makes a step of {each} batches, and an epoch has {n_batches}, so its "
-        f"last step would have {n_batches % each:g}; {fix}"
-    )
+    if n_batches % each:
+        fix = "lower accumulate_grad_batches, or give more samples or a smaller data.batch_size"
+        if n_batches > each:
+            fix = "set data.drop_last to true and limit_train_batches to a multiple, or choose a divisor"
+        raise ValueError(
+            f"trainer.accumulate_grad_batches {each} makes a step of {each} batches, and an epoch has {n_batches}, so "
+            f"its last step would have {n_batches % each:g}; {fix}"
+        )
+    if not sum(trainer.num_val_batches):
+        return
+    if trainer.val_check_batch is None:  # type: ignore[attr-defined]
+        asked = "a trainer.val_check_interval of minutes"
+    elif trainer.val_check_batch % each:  # type: ignore[attr-defined]
+        asked = f"trainer.val_check_interval {trainer.val_check_interval}"  # type: ignore[attr-defined]
+    else:
+        return
+    raise ValueError(f"{asked} validates amid a step of {each} batches; give it a multiple of {each} batches")

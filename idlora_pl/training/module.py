@@ -34,7 +34,7 @@ from idlora_pl.training.noise import Noise, draw_noise, generator_at, torch_seed
 from idlora_pl.training.objective import Losses, Objective, flow_losses
 from idlora_pl.training.optimizer import AdamW, build_optimizer, state_bits
 from idlora_pl.training.precision import refuse_precision
-from idlora_pl.training.resuming import continued
+from idlora_pl.training.resuming import continued, refuse_other_adapter
 
 _SETTINGS = ("base", "seed", "first_frame_p", "reference_dropout", "text_dropout")
 VALIDATION_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -210,6 +210,8 @@ class IDLoRA(L.LightningModule):
         """Restore the adapter; refuse a checkpoint of another recipe, or of settings that cannot change amid a run."""
         if self._trainer is not None and self._trainer.state.fn == "fit":
             self._changed = continued(checkpoint, self.settings)
+        elif self._trainer is not None:
+            refuse_other_adapter(checkpoint, self.settings)
         restore_adapter(checkpoint, self.model, self.in_context)
 
     @property

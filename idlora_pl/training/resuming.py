@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Settings = Mapping[str, Any]
 """Values by the keys of a configuration, as `IDLoRA.settings` returns them."""
 
-_FIXED = (
-    "model.base",
-    "model.seed",
-    "model.lora.rank",
-    "model.lora.alpha",
-    "model.lora.targets",
-    "model.optimizer.state_bits",
-    "trainer.accumulate_grad_batches",
-)
+_ADAPTER = ("model.base", "model.lora.rank", "model.lora.alpha", "model.lora.targets")
+"""What an adapter's numbers mean nothing without."""
+_FIXED = (*_ADAPTER, "model.seed", "model.optimizer.state_bits", "trainer.accumulate_grad_batches")
 """A run cannot go on with another value; the recipe and the data say so themselves."""
 
 
@@ -34,12 +28,7 @@ def continued(checkpoint: Mapping[str, Any], now: Settings) -> str:
         ValueError: If a setting cannot change amid a run, or nothing is left to train.
     """
     saved, max_steps = checkpoint.get("settings", {}), now["trainer.max_steps"]
-    for name in _FIXED:
-        if name in saved and _plain(saved[name]) != _plain(now.get(name)):
-            raise ValueError(
-                f"the checkpoint was made with {name} = {saved[name]}, this run has {now.get(name)}; "
-                "resume with the same, or begin a new run"
-            )
+    _refuse_others(saved, now, _FIXED, "this run has {}; resume with the same, or begin a new run")
     step = checkpoint.get("global_step", 0)
     if 0 <= max_steps <= step:
         raise ValueError(
@@ -53,6 +42,18 @@ def continued(checkpoint: Mapping[str, Any], now: Settings) -> str:
         f"{name} {saved[name]} -> {now.get(name)}" for name in saved if _plain(saved[name]) != _plain(now.get(name))
     ]
     return f"from step {step} on with other settings: {', '.join(other)}" if other else ""
+
+
+def refuse_other_adapter(checkpoint: Mapping[str, Any], now: Settings) -> None:
+    """Raise ValueError when a command that does not train would take a checkpoint's adapter for one of another kind."""
+    fix = "this command has {}; give -c the config.yaml of its run"
+    _refuse_others(checkpoint.get("settings", {}), now, _ADAPTER, fix)
+
+
+def _refuse_others(saved: Settings, now: Settings, names: Iterable[str], said: str) -> None:
+    for name in names:
+        if name in saved and _plain(saved[name]) != _plain(now.get(name)):
+            raise ValueError(f"the checkpoint was made with {name} = {saved[name]}, {said.format(now.get(name))}")
 
 
 def _plain(value: Any) -> Any:

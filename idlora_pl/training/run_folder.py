@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -10,6 +12,7 @@ from pickle import UnpicklingError
 import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+from idlora_pl.locks import locked
 from idlora_pl.training.saving import BEST, FOLDER
 
 RESULTS = ("adapter.safetensors", "config.yaml", BEST)
@@ -112,6 +115,26 @@ def refuse_finished(run: Path, start: Start | None) -> None:
             f"{run} holds an earlier run, and --ckpt_path {start.path} is not of it; give --run the folder of the "
             "checkpoint's run, or a new one"
         )
+
+
+@contextmanager
+def held(run: Path, start: Start | None) -> Iterator[None]:
+    """Keep other trainings out of the folder of a run, on every machine whose file system knows flock.
+
+    Raises:
+        ValueError: If another one writes into it, or has written a result since this one was prepared.
+    """
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(locked(run / ".training.lock", wait=False))
+        except BlockingIOError as error:
+            fix = "give --run another folder, or wait for its end"
+            raise ValueError(f"another training writes into {run}; {fix}") from error
+        except OSError:
+            # a file system without locks shall not keep anybody from training
+            pass
+        refuse_finished(run, start)
+        yield
 
 
 def resume_folder(run: Path, step: int) -> Path:

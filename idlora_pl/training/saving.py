@@ -61,19 +61,27 @@ class SaveCheckpoints(Checkpoint):
         self._names: list[str] = []
         self._origin: str | None = None
         self._best: float | None = None
-        self._step, self._saved, self._time = 0, -1, 0.0
+        self._step, self._saved, self._time, self._is_stopping = 0, -1, 0.0, False
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Count from where the run starts; a checkpoint that goes on in another folder leaves the old ones alone."""
         self._step, self._saved, self._time = trainer.global_step, -1, time.monotonic()
+        self._is_stopping = False
         run = run_folder(trainer)
         self._names = [name for name in self._names if (run / FOLDER / name).is_file()]
         self._origin = self._names[-1] if self._names else None
         self._best = self._best if (run / BEST).is_file() else None
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
-        """Save after an optimiser step at which a checkpoint is due; never amid accumulated batches."""
+        """Save after an optimiser step at which a checkpoint is due; never amid accumulated batches.
+
+        Lightning calls this after the hooks of all other callbacks. A stop that one of them asks for, as
+        `trainer.max_time` does, waits for the step; and its checkpoint is of this place in the epoch, which Lightning
+        takes for over once it stops.
+        """
         step = trainer.global_step
+        self._is_stopping |= trainer.should_stop
+        trainer.should_stop = self._is_stopping and step != self._step
         if step == self._step:
             return
         self._step = step
@@ -81,7 +89,7 @@ class SaveCheckpoints(Checkpoint):
         late = 0 < self.every_n_minutes <= minutes
         due = self.every_n_steps and step % self.every_n_steps == 0
         # the clock of one process decides for all, or they would wait for each other
-        if due or step == trainer.max_steps or trainer.strategy.broadcast(late):
+        if due or trainer.should_stop or step == trainer.max_steps or trainer.strategy.broadcast(late):
             self.save(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -88,7 +89,7 @@ class StopOnSignal(Callback):
             saved = [callback.newest for callback in _of_kind(trainer, SaveCheckpoints) if callback.newest is not None]
             if saved:
                 stopped = f"{stopped or 'the training ended early'}; go on with the same command and "
-                stopped += f"--ckpt_path {saved[0]}"
+                stopped += f"--ckpt_path {shlex.quote(str(saved[0]))}"
             elif stopped:
                 stopped += "; no checkpoint was written"
             if self._kept:

@@ -54,6 +54,19 @@ def test_table_json_has_exactly_its_keys() -> None:
     assert content["seconds"] == {"fit": 12.5}
 
 
+def test_a_share_over_seeds_has_the_interval_of_a_share() -> None:
+    values = {
+        (f"{speaker}{clip}", seed): 0.0 if (speaker, seed) == ("a", 0) else 1.0
+        for speaker in "abcdef"
+        for clip in range(4)
+        for seed in range(3)
+    }
+    rows = [ScoreRow(key, "ours", key[0], seed=seed, scores={"right": value}) for (key, seed), value in values.items()]
+    found = build_table(rows, ["ours"], [Column("right", "right", "higher")]).cell("ours", "right")
+    assert found.mean == pytest.approx(17 / 18)
+    assert 0.5 < found.ci_low < found.mean < found.ci_high < 1
+
+
 def test_seeds_of_a_clip_count_as_one_clip() -> None:
     repeats = [
         ScoreRow("a1", "ours", "a", seed=seed, scores={"wer": value}, reasons=reasons)
@@ -151,13 +164,24 @@ def test_a_known_score_that_no_row_holds_is_dashes_and_a_note() -> None:
 
 @pytest.mark.parametrize(
     ("n_speakers", "said"),
-    [(5, "So few speakers (5) decide nothing"), (8, "over 8 speakers hold where speakers scatter normally"), (12, "")],
+    [
+        (5, "So few speakers (5) decide nothing"),
+        (8, "over 8 speakers hold where speakers scatter normally"),
+        (12, ""),
+    ],
 )
 def test_numbers_of_few_speakers_come_with_a_word(n_speakers: int, said: str) -> None:
     rows = [ScoreRow(f"k{i}", "ours", f"s{i}", scores={"wer": i / 10}) for i in range(n_speakers)]
     text = to_markdown(build_table(rows, ["ours"], ["wer"]))
     assert (said or "Mean") in text
     assert ("scatter normally" in text) == bool(said)
+
+
+def test_one_speaker_has_no_interval_and_a_word_says_why() -> None:
+    text = to_markdown(build_table(OURS[:2] + THEIRS[:2], ["ours", "theirs"], ["wer"], [("ours", "theirs")]))
+    assert text.count("- Over one speaker there is no interval and no p: nothing shows how far others would") == 1
+    assert "scatter normally" not in text
+    assert "Over one speaker" not in to_markdown(build_table(OURS, ["ours"], ["wer"]))
 
 
 def test_a_paired_difference_of_few_speakers_comes_with_a_word_of_its_own() -> None:

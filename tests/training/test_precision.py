@@ -11,8 +11,8 @@ from idlora_pl.training.precision import SUPPORTED, BFloat16Base, checked_precis
 
 
 def trained(make_module, make_trainer, make_data, base="nano", **settings):
-    """Return a module, its adapter's start and its losses after four steps."""
-    module, trainer = make_module(base), make_trainer(max_steps=4, **settings)
+    """Return a module, its adapter's start and its losses after two steps."""
+    module, trainer = make_module(base), make_trainer(max_steps=2, **settings)
     losses = []
     step = module.training_step
     module.training_step = lambda *batch: losses.append(float((loss := step(*batch)).detach())) or loss
@@ -37,7 +37,7 @@ def test_bf16_true_trains_a_float32_adapter_on_a_bfloat16_base(make_module, make
     assert {weight.dtype for weight in checkpoint["state_dict"].values()} == {torch.float32}
     assert checkpoint["settings"]["trainer.precision"] == "bf16-true"
     assert all(weight.isfinite().all() for weight in read_adapter(tmp_path / "adapter.safetensors").state.values())
-    make_trainer(max_steps=6, plugins=[BFloat16Base()]).fit(
+    make_trainer(max_steps=3, plugins=[BFloat16Base()]).fit(
         make_module(), datamodule=make_data(), ckpt_path=tmp_path / "kept.ckpt", weights_only=True
     )
 
