@@ -387,6 +387,7 @@ OTHER = {
     "model.lora.targets = ": ["--model.lora.targets=[attn1.to_q]"],
     "trainer.accumulate_grad_batches = 1, this run has 3": ["--trainer.accumulate_grad_batches=3"],
     "is of step 3 and trainer.max_steps is 3, so nothing is left": ["--trainer.max_steps=3"],
+    "no step was trained after step 3": ["--trainer.max_steps=-1", "--trainer.max_epochs=1"],
     "trained with InContext(placement='negative'": ["--model.in_context.placement=shared"],
     "the checkpoint was made with other clips: its pairs-000000.tar": ["--data.shards=others"],
     "is not of it; give --run the folder of the checkpoint's run": [

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from idlora_pl.curve import Curve
+from idlora_pl.files import parsed_json
 
 PATHS = ("clip", "reference", "target", "first_frame")
 """Notes that are paths, relative to the file that the row stands in."""
@@ -149,7 +150,7 @@ class ScoreRow:
         Raises:
             ValueError: The line is not a row; the message says why.
         """
-        row = json.loads(line)
+        row = parsed_json(line, "the line")
         if not isinstance(row, dict) or not {"key", "row", "speaker"} <= row.keys():
             raise ValueError("a row needs the keys key, row and speaker")
         named: dict[str, Any] = {name: _name(name, row[name]) for name in ("key", "row", "speaker")}

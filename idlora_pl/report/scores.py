@@ -39,7 +39,7 @@ def read_scores(path: Path) -> list[ScoreRow]:
         raise ValueError(f"{path} does not exist; `idlora test` and `idlora score` write it")
     merged: dict[Name, ScoreRow] = {}
     seen: dict[tuple[Name, str], int] = {}
-    for number, line in enumerate(lines_of(path), start=1):
+    for number, line in lines_of(path):
         row = parsed(path, number, line)
         name = (row.row, row.key, row.seed)
         for score in row.scores or [""]:

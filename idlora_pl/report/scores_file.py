@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
-from idlora_pl.files import decoded, replacing, split_lines
+from idlora_pl.files import decoded, replacing
 from idlora_pl.locks import locked
 from idlora_pl.report.row import ScoreRow
 
@@ -53,31 +53,36 @@ def drop_scores(path: Path, drop: Callable[[ScoreRow], bool]) -> int:
         return _drop(path, drop)
 
 
-def lines_of(path: Path) -> list[str]:
-    """Return the whole lines of a file that others may be writing to; the last one may lack its line end."""
+def lines_of(path: Path) -> list[tuple[int, str]]:
+    """Return number (from 1) and text of the whole lines of a file that others may be writing to, without blank ones.
+
+    The last one may lack its line end.
+
+    Raises:
+        ValueError: The file is not UTF-8.
+    """
     with open(path, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        held = file.read()
-    whole, _, last = decoded(held, str(path)).rpartition("\n")
-    lines = split_lines(whole)
+        lines = decoded(file.read(), str(path)).split("\n")
+    last = lines.pop()
     if last and _is_whole(last):
         lines.append(last)
-    elif last:
+    elif last.strip():
         warnings.warn(f"{path}: the last line is cut off and left out; score that clip again", stacklevel=3)
-    return lines
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def _is_whole(line: str | bytes) -> bool:
     """Say whether a line without an end is an object all the same: no object is whole before its last brace."""
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
 def read_lines(path: Path) -> list[ScoreRow]:
     """Return every line as a row of its own; raises ValueError where one is damaged."""
-    return [parsed(path, number, line) for number, line in enumerate(lines_of(path), start=1)]
+    return [parsed(path, number, line) for number, line in lines_of(path)]
 
 
 def parsed(path: Path, number: int, line: str) -> ScoreRow:
@@ -122,7 +127,7 @@ def _end_last_line(file: IO[bytes]) -> None:
 def _drop(path: Path, drop: Callable[[ScoreRow], bool], *, strict: bool = True) -> int:
     """Rewrite a file whose lock is held without some lines; a bad line is an error, or else it stays."""
     kept, dropped = [], 0
-    for number, line in enumerate(lines_of(path), start=1):
+    for number, line in lines_of(path):
         try:
             goes = drop(parsed(path, number, line))
         except ValueError:

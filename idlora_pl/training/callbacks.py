@@ -41,7 +41,7 @@ class SaveAdapter(Callback):
 
     def __init__(self, every_n_steps: int = 200, style: AdapterStyle = "comfyui") -> None:
         self.every_n_steps, self.style = every_n_steps, style
-        self._step = 0
+        self._start = self._step = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse an alpha that the style cannot hold before anything is trained."""
@@ -52,7 +52,7 @@ class SaveAdapter(Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Count from where the run starts."""
-        self._step = trainer.global_step
+        self._start = self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
         """Write after every so many optimiser steps."""
@@ -62,8 +62,9 @@ class SaveAdapter(Callback):
         self._step = step
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Write the final adapter."""
-        self.save(trainer, module)
+        """Write the final adapter; where no step was trained, the one that is there stays."""
+        if trainer.global_step != self._start:
+            self.save(trainer, module)
 
     def save(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Write the adapter as it is now."""

@@ -10,7 +10,7 @@ import lightning as L
 
 from idlora_pl.media import Clip, MediaError, write_clip
 from idlora_pl.media.sound import UnusableSoundError
-from idlora_pl.report.scores_file import lines_of, parsed
+from idlora_pl.report.scores_file import read_lines
 
 Made = Sequence[tuple[dict[str, Any], Clip]]
 """Entries of a prompt file with what was generated from them."""
@@ -61,7 +61,7 @@ def refuse_made(folder: Path, names: Sequence[str], scores: Path) -> None:
         raise ValueError(f"{made[0]}{more} of an earlier command would be replaced; {fix}")
     if not scores.is_file():
         return
-    rows = [parsed(scores, number, line) for number, line in enumerate(lines_of(scores), start=1)]
-    scored = {(scores.parent / row.notes["clip"]).resolve() for row in rows if "clip" in row.notes}
+    noted = [row.notes["clip"] for row in read_lines(scores) if "clip" in row.notes]
+    scored = {(scores.parent / clip).resolve() for clip in noted}
     if stale := [path for path in paths if path.resolve() in scored]:
         raise ValueError(f"{scores} has scores of an earlier clip {stale[0]}, which is gone; {fix}")

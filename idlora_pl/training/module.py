@@ -197,6 +197,7 @@ class IDLoRA(L.LightningModule):
             "trainer.precision": str(trainer.precision),
             "trainer.max_steps": trainer.max_steps,
             "trainer.gradient_clip_val": trainer.gradient_clip_val,
+            "trainer.gradient_clip_algorithm": getattr(trainer.gradient_clip_algorithm, "value", "norm"),
             "trainer.accumulate_grad_batches": None if varies else trainer.accumulate_grad_batches,
         }
 

@@ -65,8 +65,8 @@ class SaveCheckpoints(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Count from where the run starts; a checkpoint that goes on in another folder leaves the old ones alone."""
-        self._step, self._saved, self._time = trainer.global_step, -1, time.monotonic()
-        self._is_stopping = False
+        self._step = self._saved = trainer.global_step
+        self._time, self._is_stopping = time.monotonic(), False
         run = run_folder(trainer)
         self._names = [name for name in self._names if (run / FOLDER / name).is_file()]
         self._origin = self._names[-1] if self._names else None

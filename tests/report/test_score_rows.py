@@ -308,7 +308,12 @@ def test_a_score_that_is_no_number_is_refused() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("not json", "line 2: Expecting value"),
+        ("not json", "line 2: the line is not JSON .Expecting value"),
+        (
+            row("k1", wer=0.1).to_lines()[0].replace('"wer": 0.1', '"wer": 0.1, "wer": 0.7'),
+            "line 2: the line is not JSON .the key 'wer' is there twice.; correct it",
+        ),
+        ("[" * 100_000, "line 2: the line is not JSON that can be read .nested too deeply"),
         ('{"key": "k", "row": "r", "speaker": "s", "scorer": "x"}', "line 2: the line is damaged .KeyError"),
         ("[]", "line 2: a row needs the keys key, row and speaker"),
         (
@@ -327,6 +332,20 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path.write_text(f"{row('k1').to_lines()[0]}\n{line}\n")
     with pytest.raises(ValueError, match=message):
         read_scores(path)
+
+
+def test_the_file_is_read_as_every_text_is(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    append_scores(path, [row("k1", wer=0.1), row("zoë", wer=0.2)])
+    held = path.read_text().replace("zo\\u00eb", "zoë").replace("\n", "\r\n\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + held.encode())
+    assert [one.key for one in read_scores(path)] == ["k1", "zoë"]
+    assert drop_scores(path, lambda one: one.key == "k1") == 1
+    assert [one.key for one in read_scores(path)] == ["zoë"]
+    for encoding in ("latin-1", "utf-16"):
+        path.write_bytes(held.encode(encoding))
+        with pytest.raises(ValueError, match="scores.jsonl is not UTF-8 text.*; save it as UTF-8"):
+            read_scores(path)
 
 
 def test_a_missing_and_an_empty_file_are_refused(tmp_path: Path) -> None:
