@@ -31,8 +31,8 @@ from idlora_pl.study.opinion import two_way_interval, two_way_p_value
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]
-Part = Literal["means", "shares", "findings", "studies", "lags"]
-PARTS: tuple[Part, ...] = ("means", "shares", "findings", "studies", "lags")
+Part = Literal["means", "shares", "seeds", "findings", "studies", "lags"]
+PARTS: tuple[Part, ...] = ("means", "shares", "seeds", "findings", "studies", "lags")
 
 HARD = (3, 2, 8, 6, 5, 7, 2, 2)
 """Clips by speaker of the hard split."""
@@ -76,11 +76,27 @@ def means(trials: int, rng: np.random.Generator) -> Iterator[tuple[str, ...]]:
         yield layout, *shares
 
 
-def rated(rng: np.random.Generator, rate: float, alike: float, counts: tuple[int, ...]) -> Floats:
-    """Draw 0/1 clips of speakers whose rates are beta-distributed; `alike` is their correlation inside a speaker."""
+def rated(rng: np.random.Generator, rate: float, alike: float, counts: tuple[int, ...], n_seeds: int = 1) -> Floats:
+    """Draw 0/1 clips, means over seeds, of beta-distributed speakers; `alike` is the correlation inside of one."""
     spread = (1 - alike) / alike
-    own = rng.beta(rate * spread, (1 - rate) * spread, len(counts))
-    return (rng.random(sum(counts)) < np.repeat(own, counts)).astype(np.float64)
+    own = np.repeat(rng.beta(rate * spread, (1 - rate) * spread, len(counts)), counts)
+    return (rng.random((n_seeds, sum(counts))) < own).mean(0)
+
+
+def seeds(trials: int, rng: np.random.Generator) -> Iterator[tuple[str, ...]]:
+    """Coverage of rates of 0/1 scores whose clips are means over three seeds."""
+    kinds = {f"rate {rate}, alike {alike}": (rate, alike) for rate in (0.5, 0.9, 0.99) for alike in (0.01, 0.5)}
+    yield ("speakers x clips", *kinds)
+    for layout in track(("6 x 4", "8, hard split", "12 x 4", "24 x 4", "96 x 1"), "seeds"):
+        counts, found = LAYOUTS[layout], []
+        for rate, alike in kinds.values():
+            hits = 0
+            for _ in range(trials):
+                values = rated(rng, rate, alike, counts, n_seeds=3).tolist()
+                one = clustered_interval(values, names_of(counts), over_seeds=True)
+                hits += holds((one.ci_low, one.ci_high), rate)
+            found.append(f"{hits / trials:.3f}")
+        yield layout, *found
 
 
 def shares(trials: int, rng: np.random.Generator) -> Iterator[tuple[str, ...]]:
@@ -228,7 +244,7 @@ def main(
         output: Markdown file to write as well.
     """
     console, written = Console(), []
-    makers = {"means": means, "shares": shares, "findings": findings, "studies": studies, "lags": lags}
+    makers = {"means": means, "shares": shares, "seeds": seeds, "findings": findings, "studies": studies, "lags": lags}
     for name in PARTS if only is None else (only,):
         n = {"studies": trials // 2, "lags": 2 * trials}.get(name, trials)
         heads, *lines = makers[name](n, np.random.default_rng(seed))

@@ -5,7 +5,7 @@ clips. Missing scores (None) are left out of the mean and counted: a result says
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class PairedDifference:
 
 
 def clustered_interval(
-    values: Sequence[float | None], clusters: Sequence[str], *, level: float = 0.95, n_shares: int | None = None
+    values: Sequence[float | None], clusters: Sequence[str], *, level: float = 0.95, over_seeds: bool = False
 ) -> Interval:
     """Return the mean of per-clip scores with its interval over speakers.
 
@@ -79,7 +79,7 @@ def clustered_interval(
         values: Score of each clip, None where there is none.
         clusters: Speaker of each clip.
         level: Coverage of the interval.
-        n_shares: How many values of 0 or 1 the scores are means of, over seeds; None where they are no such means.
+        over_seeds: Whether the scores are means of 0 and 1 over seeds; each counts as one value of a share at most.
 
     Example:
         >>> clustered_interval([0.0, 1.0, None], ["ann", "bob", "bob"]).n_scored
@@ -96,10 +96,8 @@ def clustered_interval(
     student_quantile(1, level)  # refuses a level that is none, whatever the scores are
     if len(sums) > 1:
         spread = cluster_spread(sums, counts)
-        if n_shares is not None or are_shares(numbers):
-            ends = share_interval(replace(spread, n=n_shares or spread.n), level)
-        else:
-            ends = student_interval(spread, level)
+        is_share = over_seeds or are_shares(numbers)
+        ends = share_interval(spread, level) if is_share else student_interval(spread, level)
     low, high = ends or (None, None)
     return Interval(float(sums.sum() / counts.sum()), low, high, len(kept), len(values))
 

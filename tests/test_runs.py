@@ -193,6 +193,7 @@ def test_checkpoints_can_be_left_out_and_the_adapter_cannot(folder):
     assert files(folder / "run").keys() == {"adapter.safetensors", "config.yaml", "metrics.csv"}
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(folder):
     fit("--run=run", "--data.val_shards=shards", "--trainer.val_check_interval=1", steps=3)
     with open("run/metrics.csv", newline="") as file:
@@ -329,6 +330,7 @@ def test_every_command_finds_the_last_and_the_best_checkpoint(run):
     assert (start_of("last", run).path.name, start_of("last", run).step) == ("step-000003.ckpt", 3)
 
 
+@pytest.mark.slow
 def test_a_job_that_slurm_starts_again_goes_on_from_what_it_left(monkeypatch):
     fit("--run=run")
     Path("run/checkpoints/step-000002.ckpt").rename("run/hpc_ckpt_1.ckpt")
@@ -450,7 +452,8 @@ def test_resumes_have_configurations_of_their_own_and_one_file_of_losses(folder)
     assert facts("run")["config_sha256"] == own
 
 
-@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [1, 3, 4])
 def test_a_run_that_is_extended_equals_one_of_that_length(capsys, stop):
     flat = "--model.optimizer.final_fraction=1.0"
     fit("--run=whole", flat, steps=5)
@@ -486,7 +489,7 @@ def test_a_longer_run_has_the_rates_of_its_length(folder):
 
 
 @pytest.mark.parametrize(
-    "precision", ["bf16-true", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bf16", "32-true"))]
+    "precision", [pytest.param(name, marks=pytest.mark.slow) for name in ("bf16-true", "bf16", "32-true")]
 )
 def test_the_precisions_that_are_supported_train_and_sample(run, precision):
     fit("--run=new", f"--trainer.precision={precision}")
@@ -516,10 +519,10 @@ SITUATIONS = {
 @pytest.mark.parametrize(
     ("situation", "number"),
     [
-        ("plain", signal.SIGINT),
-        ("workers", signal.SIGTERM),
         ("accumulated", signal.SIGTERM),
+        pytest.param("plain", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("plain", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("workers", signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("workers", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("accumulated", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("validated", signal.SIGINT, marks=pytest.mark.slow),
@@ -543,7 +546,8 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_there_had_been_none(capfd, sit
     assert losses("run") == losses("whole")
 
 
-@pytest.mark.parametrize("situation", [pytest.param("plain", marks=pytest.mark.slow), "accumulated"])
+@pytest.mark.slow
+@pytest.mark.parametrize("situation", ["plain", "accumulated"])
 def test_a_stop_waits_for_the_step_and_the_run_goes_on_as_if_there_had_been_none(situation):
     settings = SITUATIONS[situation]
     fit("--run=whole", *settings, steps=3)
@@ -554,6 +558,7 @@ def test_a_stop_waits_for_the_step_and_the_run_goes_on_as_if_there_had_been_none
     assert losses("whole") == losses("run")
 
 
+@pytest.mark.slow
 def test_a_signal_amid_a_validation_ends_the_training_there():
     validated = ["--data.val_shards=shards", "--trainer.val_check_interval=2"]
     fit("--run=whole", *validated, steps=4)
@@ -565,6 +570,7 @@ def test_a_signal_amid_a_validation_ends_the_training_there():
     assert same("whole", "run")
 
 
+@pytest.mark.slow
 def test_a_signal_that_is_sent_to_the_process_and_to_its_group_is_one(capfd):
     with pytest.raises(SystemExit) as stopped:
         fit("--run=run", sends(1, signal.SIGTERM, times=2), steps=9)
@@ -656,6 +662,7 @@ def test_a_seed_out_of_range_is_named_by_its_entry(seed):
         read_prompts(path)
 
 
+@pytest.mark.slow
 def test_the_largest_seeds_draw(folder):
     path = Path("prompts.json")
     command("predict")

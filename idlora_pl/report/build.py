@@ -154,11 +154,10 @@ def _interval(row: Row, column: Column, scores: Sequence[ScoreRow], missing: flo
         return Interval(row.quoted.get(column.metric), None, None, 0, 0)
     speakers = {score.key: score.speaker for score in scores}
     made = _by_clip(scores, column.metric, missing, unsigned=column.is_unsigned)
-    flat = [value for found in made.values() for value in found]
     found = clustered_interval(
         [fmean(found) if found else None for found in made.values()],
         [speakers[key] for key in made],
-        n_shares=len(flat) if flat and are_shares(flat) else None,
+        over_seeds=are_shares(value for found in made.values() for value in found),
     )
     noted = [int(score.notes[N_ITEMS]) for score in scores if score.notes.get(N_ITEMS, "").isdecimal()]
     return replace(found, n_total=max([found.n_total, *noted]))
