@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import TypeVar
 
 from data_tools.released.workers import available_cores, start_worker
@@ -66,6 +66,7 @@ def _in_pool(
     while left:
         context = get_context("forkserver")
         context.set_forkserver_preload([function.__module__])
+        others = set(active_children())
         pool = ProcessPoolExecutor(n_workers, mp_context=context, initializer=start_worker)
         running: dict[Future[Result], Item] = {}
         try:
@@ -78,6 +79,9 @@ def _in_pool(
                     done(running.pop(future), result)
         except BrokenProcessPool:
             suspects += running.values()
+            # one that was started while the pool broke is not told to end, and the pool would wait for it for ever
+            for process in set(active_children()) - others:
+                process.kill()
         finally:
             pool.shutdown(cancel_futures=True)
     return suspects
