@@ -10,13 +10,10 @@ from data_tools.captions.endpoint import NO_KEY, Endpoint
 from data_tools.captions.files import read_texts
 from data_tools.captions.looking import QUESTION
 from data_tools.captions.words import load_transcriber, refuse_missing_transcriber
-from data_tools.clip_list import file_of, moved, read_clips, rejection
-from data_tools.command import run
-from data_tools.ledger import Ledger, opened_ledger, state_of
-from data_tools.manifest import Row, write_rows
-from data_tools.noted import run_noted
-from data_tools.parallel import n_workers_of
-from data_tools.summary import print_summary
+from data_tools.verb.command import print_summary, run
+from data_tools.verb.ledger import Ledger, opened_ledger, run_noted, state_of
+from data_tools.verb.lists import Row, file_of, moved, read_clips, rejection, write_rows
+from data_tools.verb.parallel import n_workers_of
 from idlora_pl.scorers.loading import device_here
 from idlora_pl.scorers.weights import WEIGHTS
 

@@ -17,7 +17,7 @@ from data_tools import (
     pair_clips,
     write_shards,
 )
-from data_tools.manifest import Row, read_rows
+from data_tools.verb.lists import Row, read_rows
 
 Sections = Mapping[str, Mapping[str, Any]]
 

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-from data_tools.clip_list import file_of, moved, read_clips, rejection
-from data_tools.command import run
-from data_tools.ledger import opened_ledger, state_of
-from data_tools.manifest import Row, relative_to, write_rows
-from data_tools.noted import run_noted
-from data_tools.parallel import n_workers_of
-from data_tools.summary import print_summary
+from data_tools.verb.command import print_summary, run
+from data_tools.verb.ledger import opened_ledger, run_noted, state_of
+from data_tools.verb.lists import Row, file_of, moved, read_clips, rejection, relative_to, write_rows
+from data_tools.verb.parallel import n_workers_of
 from data_tools.voices.cleaning import Voice, clean_voice
 from data_tools.voices.denoisers import load_denoiser
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from data_tools.manifest import Row
+from data_tools.verb.lists import Row
 from idlora_pl.files import read_json
 
 Consent = Literal["public benchmark", "own recording", "signed", "unknown"]

@@ -5,23 +5,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from data_tools.command import run
 from data_tools.consents import Consent, read_consents, refuse_unmatched, told_consent
 from data_tools.cutting import Cut, Video, cut_video
 from data_tools.face_crop import refuse_missing_mtcnn
-from data_tools.ledger import Ledger, opened_ledger, state_of
-from data_tools.manifest import Row, write_rows
-from data_tools.parallel import Crashed, n_workers_of, run_all
-from data_tools.summary import print_summary
-from data_tools.videos import (
+from data_tools.verb.command import print_summary, run
+from data_tools.verb.ledger import Ledger, opened_ledger, state_of
+from data_tools.verb.lists import (
     SPEAKER_FROM,
+    Row,
     SpeakerFrom,
     find_videos,
     name_videos,
     part_unnamable,
     refuse_inside,
     speaker_of,
+    write_rows,
 )
+from data_tools.verb.parallel import Crashed, n_workers_of, run_all
 from data_tools.voice_activity import load_vad, vad_file
 
 

@@ -13,14 +13,13 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from data_tools.command import run
 from data_tools.encoding import EncodeClips, WriteSamples
-from data_tools.ledger import Ledger, opened_ledger, state_of
-from data_tools.manifest import Row, located, read_rows, relative_to, write_rows
 from data_tools.pair_list import UNUSABLE, common_length, usable_rows
 from data_tools.pair_reading import Lengths, group_loader
 from data_tools.sample_folder import begin_list, finish_list, keep_settings, sample_exists
-from data_tools.summary import print_summary
+from data_tools.verb.command import print_summary, run
+from data_tools.verb.ledger import Ledger, opened_ledger, state_of
+from data_tools.verb.lists import Row, located, read_rows, relative_to, write_rows
 from idlora_pl.components import ClipCodecs, load_codecs, load_text, refuse_missing_checkpoint
 from idlora_pl.ltx2.codecs import Codecs
 from idlora_pl.ltx2.presets import PresetName, preset_named

@@ -13,10 +13,10 @@ import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor, nn
 
-from data_tools.ledger import Ledger
-from data_tools.manifest import Row
 from data_tools.pair_reading import SAMPLE_RATE_HZ, ReadPair
 from data_tools.sample_folder import remove_sample, write_sample
+from data_tools.verb.ledger import Ledger
+from data_tools.verb.lists import Row
 from idlora_pl.components import ClipCodecs, PromptEncoder
 from idlora_pl.data.samples import PairSample
 from idlora_pl.method.tokens import TextFeatures

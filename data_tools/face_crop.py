@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data_tools.manifest import RejectedError
+from data_tools.verb.lists import RejectedError
 from idlora_pl.media.orientation import Box
 from idlora_pl.media.strips import Strip
 from idlora_pl.scorers.face_tracks.boxes import areas

@@ -6,15 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_tools.clip_list import file_of, moved, read_clips, rejection
-from data_tools.command import run
-from data_tools.manifest import Row, write_rows
-from data_tools.parallel import n_workers_of
 from data_tools.speakers.embedders import Embedder, available_face, choose_embedder
 from data_tools.speakers.grouping import SeenBy, group, joint_distances
 from data_tools.speakers.quality import compare, confidences, disagreements
 from data_tools.speakers.remembered import Seen, embed_clips, stacked
 from data_tools.speakers.report import Found, speakers_file, summary
+from data_tools.verb.command import run
+from data_tools.verb.lists import Row, file_of, moved, read_clips, rejection, write_rows
+from data_tools.verb.parallel import n_workers_of
 from idlora_pl.files import read_json, replacing
 from idlora_pl.scorers.hashing import sha256_of
 from idlora_pl.scorers.weights import WEIGHTS

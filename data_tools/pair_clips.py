@@ -4,14 +4,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_tools.clip_list import is_safe_key
-from data_tools.command import run
-from data_tools.manifest import Row, read_rows, write_rows
 from data_tools.pairing import Choice, checked_prompt, read_prompts, with_video_as_speaker
-from data_tools.parallel import n_workers_of
 from data_tools.splitting.benchmarks import LEVELS, write_benchmarks
 from data_tools.splitting.leaks import LeakRule
-from data_tools.summary import print_summary
+from data_tools.verb.command import print_summary, run
+from data_tools.verb.lists import Row, is_safe_key, read_rows, write_rows
+from data_tools.verb.parallel import n_workers_of
 from idlora_pl.data.pairs import PairRule
 from idlora_pl.data.splits import SPLITS, parse_shares
 from idlora_pl.scorers.weights import WEIGHTS

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_tools.manifest import Row, read_rows
+from data_tools.verb.lists import Row, read_rows
 from idlora_pl.data.shards import is_key
 
 REQUIRED = ("key", "target", "reference", "prompt", "n_frames")

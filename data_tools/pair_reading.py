@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, get_worker_info
 
-from data_tools.manifest import RejectedError, Row, located
+from data_tools.verb.lists import RejectedError, Row, located
 from idlora_pl.data.share import OwnShare
 from idlora_pl.media import read_audio, read_clip
 from idlora_pl.media.sound import UnusableSoundError, audible

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.consents import UNKNOWN, weakest
-from data_tools.manifest import Row, located, relative_to
+from data_tools.verb.lists import Row, located, relative_to
 from idlora_pl.data.pairs import ClipRecord, Pair, PairRule, pair_clips
 from idlora_pl.files import read_json
 from idlora_pl.prompt import split_prompt

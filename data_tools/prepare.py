@@ -27,10 +27,10 @@ from data_tools.chain import (
     run_step,
     splits_of,
 )
-from data_tools.command import flags_of, sentence_of, spelt_out
 from data_tools.consents import UNKNOWN, refuse_unknown, speakers_of
-from data_tools.ledger import opened_ledger
-from data_tools.manifest import Row, write_rows
+from data_tools.verb.command import flags_of, sentence_of, spelt_out
+from data_tools.verb.ledger import opened_ledger
+from data_tools.verb.lists import Row, write_rows
 from data_tools.write_shards import write_shards
 from idlora_pl.data.index import INDEX_NAME
 from idlora_pl.files import replacing

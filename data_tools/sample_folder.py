@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from data_tools.manifest import Row, read_rows, write_rows
+from data_tools.verb.lists import Row, read_rows, write_rows
 from idlora_pl.data.samples import META_FILE, TENSORS_FILE, PairSample, decode_sample, encode_sample
 from idlora_pl.data.shards import is_key
 from idlora_pl.files import replacing

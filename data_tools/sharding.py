@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_tools.manifest import Row
 from data_tools.sample_folder import read_sample
+from data_tools.verb.lists import Row
 from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.samples import META_FILE, TENSORS_FILE, PairSample, ShardError
 from idlora_pl.data.shards import ShardFile, write_shard

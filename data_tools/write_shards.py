@@ -8,14 +8,13 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from data_tools.command import run
 from data_tools.consents import UNKNOWN, Consent, in_index, refuse_unknown, speakers_of
-from data_tools.ledger import Ledger, opened_ledger, state_of
-from data_tools.manifest import Row, read_rows, write_rows
-from data_tools.parallel import Crashed, n_workers_of, run_all
 from data_tools.sample_folder import find_samples, read_sample, read_settings
 from data_tools.sharding import ShardJob, files_of, head_of, parse_bytes, read_meta, spread, tar_bytes, write_job
-from data_tools.summary import print_summary
+from data_tools.verb.command import print_summary, run
+from data_tools.verb.ledger import Ledger, opened_ledger, state_of
+from data_tools.verb.lists import Row, read_rows, write_rows
+from data_tools.verb.parallel import Crashed, n_workers_of, run_all
 from idlora_pl.data.index import INDEX_NAME, ShardIndex
 from idlora_pl.data.samples import ShardError
 from idlora_pl.data.shards import ShardFile, sha256_of

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_tools.captions.files import read_texts
-from data_tools.command import run as run_tool
 from data_tools.consents import read_consents
 from data_tools.find_speakers import labels_of
-from data_tools.manifest import read_rows, write_rows
 from data_tools.pair_clips import pair_clips
 from data_tools.pairing import read_prompts as read_pair_prompts
 from data_tools.prepare import main as prepare
+from data_tools.verb.command import run as run_tool
+from data_tools.verb.lists import read_rows, write_rows
 from idlora_pl.data.disjoint import compare_speakers
 from idlora_pl.data.manifest import write_manifest
 from idlora_pl.data.prompts import read_prompts
@@ -189,7 +189,7 @@ def test_a_bad_line_is_named_by_its_number(tmp_path, line, message):
 def test_texts_do_not_depend_on_the_locale(tmp_path):
     write_rows(tmp_path / "rows.jsonl", [{"key": "Zoë"}])
     code = (
-        "import sys; from pathlib import Path; from data_tools.manifest import read_rows, write_rows; "
+        "import sys; from pathlib import Path; from data_tools.verb.lists import read_rows, write_rows; "
         "rows = read_rows(Path(sys.argv[1]), ()); write_rows(Path(sys.argv[2]), rows)"
     )
     files = [str(tmp_path / "rows.jsonl"), str(tmp_path / "again.jsonl")]

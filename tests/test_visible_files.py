@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_tools.clip_list import read_clips
 from data_tools.released.layout import list_folder
-from data_tools.videos import find_videos
+from data_tools.verb.lists import find_videos, read_clips
 from idlora_pl.data.manifest import write_manifest
 from idlora_pl.files import files_below
 from idlora_pl.media import write_audio

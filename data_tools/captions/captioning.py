@@ -7,7 +7,7 @@ from typing import Protocol
 from data_tools.captions.looking import Look, look_at
 from data_tools.captions.texts import Texts, completed, parse_answer
 from data_tools.captions.words import load_transcriber, words_of
-from data_tools.manifest import RejectedError, Row
+from data_tools.verb.lists import RejectedError, Row
 from idlora_pl.data.entry import CAPTION
 from idlora_pl.media import Clip, MediaError, read_recording
 

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from data_tools.captions.looking import Look, picture_url
-from data_tools.manifest import RejectedError
+from data_tools.verb.lists import RejectedError
 
 NO_KEY = "none"
 """What is sent to a server that wants no key."""

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from data_tools.captions.looking import Look
-from data_tools.manifest import RejectedError
+from data_tools.verb.lists import RejectedError
 from idlora_pl.scorers.snapshot import load_snapshot
 
 

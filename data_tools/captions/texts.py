@@ -7,7 +7,7 @@ Texts are a dict with some of the keys of `CAPTION` (visual, speech, sounds, spe
 import re
 from collections.abc import Iterable, Mapping
 
-from data_tools.manifest import RejectedError, Row
+from data_tools.verb.lists import RejectedError, Row
 from idlora_pl.data.entry import CAPTION
 from idlora_pl.files import parsed_json
 from idlora_pl.prompt import SECTIONS, PromptSections, split_prompt

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from data_tools.manifest import RejectedError
+from data_tools.verb.lists import RejectedError
 from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import mono
 from idlora_pl.metrics.embedders import Transcriber

@@ -6,7 +6,6 @@ from typing import Any
 
 from rich.console import Console
 
-from data_tools.manifest import Row, write_rows
 from data_tools.released.metadata import Metadata
 from data_tools.released.passes import Input, Scanned, finished_shard, scan, shards_of, write
 from data_tools.released.plan import Plan, SetPlan, make_plan
@@ -14,6 +13,7 @@ from data_tools.released.report import reasons, say_ignored, written
 from data_tools.released.rules import Rules
 from data_tools.released.selection import PRECISIONS, Candidate
 from data_tools.released.work import REJECTED_NAME, Work, sorted_rows
+from data_tools.verb.lists import Row, write_rows
 from idlora_pl.data.index import INDEX_NAME, ShardIndex
 from idlora_pl.files import replacing
 from idlora_pl.ltx2.presets import Preset

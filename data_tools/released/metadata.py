@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data_tools.manifest import Row, read_rows
 from data_tools.released.layout import METADATA_NAME
+from data_tools.verb.lists import Row, read_rows
 
 IGNORE = "none"
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from data_tools.manifest import Row, read_rows
 from data_tools.released.contents import Facts
 from data_tools.released.jobs import ScanJob, ShardJob
 from data_tools.released.layout import Item, Listing, ReferenceFolder
@@ -21,7 +20,8 @@ from data_tools.released.plan import SetPlan
 from data_tools.released.selection import Candidate
 from data_tools.released.source import Source
 from data_tools.released.work import Work
-from data_tools.released.workers import Job, run_jobs
+from data_tools.verb.lists import Row, read_rows
+from data_tools.verb.parallel import Job, run_jobs
 from idlora_pl.data.index import ShardFile, ShardIndex
 from idlora_pl.files import replacing
 

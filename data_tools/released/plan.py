@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from data_tools.manifest import Row
 from data_tools.released.rules import Rules, numbers_of
 from data_tools.released.selection import Candidate, Selection, select
+from data_tools.verb.lists import Row
 from idlora_pl.ltx2.presets import Preset
 
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_-]")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_tools.manifest import RejectedError
+from data_tools.verb.lists import RejectedError
 
 _PRECISIONS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _AGAIN = "copy it again or make it again"

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from data_tools.manifest import Row
 from data_tools.released.metadata import Metadata
 from data_tools.released.passes import Scanned
 from data_tools.released.plan import Plan
 from data_tools.released.rules import Rules
 from data_tools.released.selection import PRECISIONS
+from data_tools.verb.lists import Row
 
 _SHOWN = 3
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from data_tools.manifest import Row
 from data_tools.released.contents import Facts
 from data_tools.released.layout import Kind
 from data_tools.released.rules import Rules, numbers_of
+from data_tools.verb.lists import Row
 from idlora_pl.ltx2.presets import PRESETS, Preset, preset_named
 
 Value = TypeVar("Value", bound=Hashable)

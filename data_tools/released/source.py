@@ -8,7 +8,6 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_tools.manifest import Row
 from data_tools.released.archives import Archive, Member
 from data_tools.released.layout import (
     FOLDERS,
@@ -22,6 +21,7 @@ from data_tools.released.layout import (
     placed,
     refuse_two_references,
 )
+from data_tools.verb.lists import Row
 
 
 @dataclass

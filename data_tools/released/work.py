@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_tools.manifest import Row
 from data_tools.released.layout import Listing
+from data_tools.verb.lists import Row
 from idlora_pl.files import replacing
 
 REJECTED_NAME = "rejected.jsonl"

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from data_tools.manifest import Row
 from data_tools.speakers.grouping import SeenBy, mean_distances
+from data_tools.verb.lists import Row
 
 
 @dataclass(frozen=True)

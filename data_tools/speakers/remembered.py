@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from data_tools.parallel import Crashed, run_all
+from data_tools.verb.parallel import Crashed, run_all
 from idlora_pl.files import replacing
 from idlora_pl.media import Clip, MediaError, read_recording
 from idlora_pl.metrics.scorable import Unscorable

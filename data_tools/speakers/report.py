@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from rich.table import Table
 
-from data_tools.manifest import Row
 from data_tools.speakers.embedders import Embedder
 from data_tools.speakers.quality import Agreement
+from data_tools.verb.lists import Row
 
 
 @dataclass(frozen=True, eq=False)

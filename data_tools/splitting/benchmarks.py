@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_tools.manifest import Row
+from data_tools.verb.lists import Row
 from idlora_pl.data.manifest import keep_manifest
 from idlora_pl.data.pairs import PairRule
 from idlora_pl.media import MediaError, read_clip, write_image

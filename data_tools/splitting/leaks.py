@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_tools.manifest import Row
+from data_tools.verb.lists import Row
 
 CERTAIN = ("speaker", "video", "same_file", "same_sound")
 """Kinds that are leaks; `same_voice` and `same_face` are suspicions, which a person has to look at."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_tools.manifest import RejectedError, Row
+from data_tools.verb.lists import RejectedError, Row
 from data_tools.voices.denoisers import load_denoiser
 from data_tools.voices.noise import level_dbfs, snr_db
 from idlora_pl.media import MediaError, read_recording, write_audio

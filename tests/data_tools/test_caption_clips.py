@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from data_tools.caption_clips import caption_clips
-from data_tools.manifest import read_rows, write_rows
+from data_tools.verb.lists import read_rows, write_rows
 from idlora_pl.data.entry import CAPTION
 from idlora_pl.nano import videos
 from idlora_pl.prompt import split_prompt

@@ -26,8 +26,7 @@ from data_tools.caption_clips import caption_clips
 from data_tools.captions.local import LocalModel
 from data_tools.captions.looking import Look
 from data_tools.captions.words import SpeechModel
-from data_tools.clip_list import read_clips
-from data_tools.manifest import RejectedError, read_rows
+from data_tools.verb.lists import RejectedError, read_clips, read_rows
 from idlora_pl.nano import videos
 
 TEXTS = {"visual": "A man talks.", "sounds": "A calm voice.", "speaking_style": "calm", "environment_sounds": "none"}

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from data_tools.clean_reference import clean_reference
-from data_tools.clip_list import file_of
-from data_tools.manifest import RejectedError, read_rows, write_rows
+from data_tools.verb.lists import RejectedError, file_of, read_rows, write_rows
 from data_tools.voices import cleaning
 from data_tools.voices.cleaning import check_sound
 from data_tools.voices.noise import level_dbfs, snr_db

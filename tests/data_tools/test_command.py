@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from data_tools.command import run
+from data_tools.verb.command import run
 
 VERBS = (
     "cut_clips",

@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from data_tools.clip_list import read_clips
 from data_tools.cut_clips import cut_clips, parse_size
 from data_tools.cutting import Cut, length_of
 from data_tools.face_crop import load_faces
-from data_tools.manifest import RejectedError, read_rows
 from data_tools.pair_clips import pair_clips
 from data_tools.prepare import prepare_parser
-from data_tools.videos import SPEAKER_FROM, name_videos
+from data_tools.verb.lists import SPEAKER_FROM, RejectedError, name_videos, read_clips, read_rows
 from idlora_pl.media import MediaInfo, read_audio, read_clip, read_metadata
 from idlora_pl.scorers.face_tracks.detection import detect
 

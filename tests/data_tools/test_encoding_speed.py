@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from data_tools.encode_clips import encode_clips
-from data_tools.manifest import write_rows
+from data_tools.verb.lists import write_rows
 from idlora_pl.components import load_codecs, load_text
 from idlora_pl.media import Clip, read_clip, write_clip
 

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from data_tools.cut_clips import cut_clips
-from data_tools.manifest import read_rows
-from data_tools.videos import SUFFIXES
+from data_tools.verb.lists import SUFFIXES, read_rows
 from idlora_pl.media import Clip
 from tests.scoring.hostile import write_hostile
 

@@ -10,7 +10,7 @@ import torch
 
 from data_tools.import_released import import_released
 from data_tools.inspect_shard import inspect_shard
-from data_tools.manifest import read_rows
+from data_tools.verb.lists import read_rows
 from idlora_pl.cli import main
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.stream import open_shards

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_tools.manifest import located, read_rows, relative_to, write_rows
+from data_tools.verb.lists import located, read_rows, relative_to, write_rows
 
 
 def test_rows_are_read_back(tmp_path):

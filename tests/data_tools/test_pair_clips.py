@@ -8,8 +8,8 @@ from data_tools.caption_clips import caption_clips
 from data_tools.clean_reference import clean_reference
 from data_tools.cut_clips import cut_clips
 from data_tools.find_speakers import find_speakers
-from data_tools.manifest import read_rows, write_rows
 from data_tools.pair_clips import pair_clips
+from data_tools.verb.lists import read_rows, write_rows
 from idlora_pl.data.disjoint import compare_speakers
 from idlora_pl.data.layouts import check_layout
 from idlora_pl.data.prompts import read_prompts

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from data_tools.parallel import Crashed, n_workers_of, run_all
+from data_tools.verb.parallel import Crashed, n_workers_of, run_all
 
 
 def halved(number: int) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_tools.released.workers import run_jobs
+from data_tools.verb.parallel import run_jobs
 
 
 @dataclass(frozen=True)

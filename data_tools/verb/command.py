@@ -1,12 +1,16 @@
-"""Run a tool from the command line: bad input ends it with one sentence and exit status 1."""
+"""How a verb runs from the command line and what it prints at its end; bad input ends it with a sentence, status 1."""
 
 import errno
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from jsonargparse import auto_cli
+from rich.console import Console
+from rich.table import Table
 
+from data_tools.verb.lists import Row
 from idlora_pl.replaced_lists import replaced_lists
 
 
@@ -54,3 +58,23 @@ def run(tool: Callable[..., None], arguments: Sequence[str] | None = None) -> No
         auto_cli(tool, args=spelt_out(given, flags_of(tool)), as_positional=True, allow_abbrev=False)
     except (ValueError, OSError) as error:
         sys.exit(f"{tool.__name__}: {sentence_of(error)}")
+
+
+def print_summary(title: str, made: str, n_made: int, rejected: Sequence[Row]) -> None:
+    """Print a line and a table.
+
+    Args:
+        title: the verb and where it wrote.
+        made: what it makes, such as "clips".
+        n_made: how many.
+        rejected: rows with a "reason".
+    """
+    Console(soft_wrap=True).print(title, highlight=False)
+    table = Table("", "count")
+    table.add_row(made, str(n_made))
+    table.add_section()
+    for reason, count in sorted(Counter(str(row["reason"]) for row in rejected).items()):
+        table.add_row(f"rejected: {reason}", str(count))
+    if not rejected:
+        table.add_row("rejected", "0")
+    Console().print(table)
