@@ -6,9 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from data_tools.captions.captioning import Describer, Job, Sources, caption_clip
-from data_tools.captions.endpoint import NO_KEY, Endpoint
 from data_tools.captions.files import read_texts
-from data_tools.captions.looking import QUESTION
+from data_tools.captions.models import NO_KEY, QUESTION, Endpoint, LocalModel, load_model
 from data_tools.captions.words import load_transcriber, refuse_missing_transcriber
 from data_tools.verb.command import print_summary, run
 from data_tools.verb.ledger import Ledger, opened_ledger, run_noted, state_of
@@ -158,8 +157,6 @@ def _local(model: str | None, device: str) -> Describer | None:
     """Return the model on this machine; None when none is asked for."""
     if model is None:
         return None
-    from data_tools.captions.local import LocalModel, load_model
-
     load_model(Path(model), device)
     return LocalModel(Path(model), device)
 

@@ -23,8 +23,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from data_tools.caption_clips import caption_clips
-from data_tools.captions.local import LocalModel
-from data_tools.captions.looking import Look
+from data_tools.captions.models import LocalModel, Look
 from data_tools.captions.words import SpeechModel
 from data_tools.verb.lists import RejectedError, read_clips, read_rows
 from idlora_pl.nano import videos
