@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from data_tools.consents import Consent, read_consents, refuse_unmatched, told_consent
-from data_tools.cutting import Cut, Video, cut_video
-from data_tools.face_crop import refuse_missing_mtcnn
+from data_tools.cutting.face_crop import refuse_missing_mtcnn
+from data_tools.cutting.video import Cut, Video, cut_video
+from data_tools.cutting.voice_activity import load_vad, vad_file
 from data_tools.verb.command import print_summary, run
 from data_tools.verb.ledger import Ledger, opened_ledger, state_of
 from data_tools.verb.lists import (
@@ -22,7 +23,6 @@ from data_tools.verb.lists import (
     write_rows,
 )
 from data_tools.verb.parallel import Crashed, n_workers_of, run_all
-from data_tools.voice_activity import load_vad, vad_file
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from data_tools.cut_clips import cut_clips, parse_size
-from data_tools.cutting import Cut, length_of
-from data_tools.face_crop import load_faces
+from data_tools.cutting.face_crop import load_faces
+from data_tools.cutting.video import Cut, length_of
 from data_tools.pair_clips import pair_clips
 from data_tools.prepare import prepare_parser
 from data_tools.verb.lists import SPEAKER_FROM, RejectedError, name_videos, read_clips, read_rows

@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import pytest
 
-from data_tools.cutting import Cut, Video, cut_video
+from data_tools.cutting.video import Cut, Video, cut_video
 
 SHARED = Path(__file__).parents[3] / "shared" / "media"
 WEIGHTS = SHARED / "checkpoints"

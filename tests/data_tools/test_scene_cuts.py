@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import scenedetect
 
-from data_tools.scene_cuts import SceneCuts
+from data_tools.cutting.scene_cuts import SceneCuts
 from idlora_pl.media import read_strips
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from torch import Tensor
 from torchaudio.functional import resample
 
-from data_tools.face_crop import FaceRule, centred, find_face, load_faces
-from data_tools.scene_cuts import SceneCuts
+from data_tools.cutting.face_crop import FaceRule, centred, find_face, load_faces
+from data_tools.cutting.scene_cuts import SceneCuts
+from data_tools.cutting.voice_activity import load_vad
 from data_tools.verb.lists import RejectedError, Row, relative_to
-from data_tools.voice_activity import load_vad
 from idlora_pl.media import (
     MediaError,
     MediaInfo,

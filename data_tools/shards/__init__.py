@@ -1,0 +1,1 @@
+"""What goes into a shard set: samples encoded, kept in a folder, packed and checked."""
