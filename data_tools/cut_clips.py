@@ -5,10 +5,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from data_tools.consents import Consent, read_consents, refuse_unmatched, told_consent
 from data_tools.cutting.face_crop import refuse_missing_mtcnn
 from data_tools.cutting.video import Cut, Video, cut_video
 from data_tools.cutting.voice_activity import load_vad, vad_file
+from data_tools.pairing.consents import Consent, read_consents, refuse_unmatched, told_consent
 from data_tools.verb.command import print_summary, run
 from data_tools.verb.ledger import Ledger, opened_ledger, state_of
 from data_tools.verb.lists import (

@@ -4,14 +4,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_tools.pairing import Choice, checked_prompt, read_prompts, with_video_as_speaker
-from data_tools.splitting.benchmarks import LEVELS, write_benchmarks
-from data_tools.splitting.leaks import LeakRule
+from data_tools.pairing.leaks import LeakRule
+from data_tools.pairing.pairing import Choice, checked_prompt, read_prompts, with_video_as_speaker
+from data_tools.pairing.pairs import PairRule
+from data_tools.pairing.splits import LEVELS, SPLITS, parse_shares, write_benchmarks
 from data_tools.verb.command import print_summary, run
 from data_tools.verb.lists import Row, is_safe_key, read_rows, write_rows
 from data_tools.verb.parallel import n_workers_of
-from idlora_pl.data.pairs import PairRule
-from idlora_pl.data.splits import SPLITS, parse_shares
 from idlora_pl.scorers.weights import WEIGHTS
 
 REQUIRED = ("key", "path", "source", "speaker", "n_frames", "duration_s")
@@ -70,7 +69,7 @@ def pair_clips(
     beside = target.parent / "embeddings" if embeddings is None else Path(embeddings)
     if split is not None:
         # loads the libraries of networks, which takes seconds
-        from data_tools.splitting.checking import Checks, refuse_leaks, split_rows
+        from data_tools.pairing.checking import Checks, refuse_leaks, split_rows
 
         checks = Checks(voice, face, Path(weights).expanduser(), beside, n_workers_of(workers))
         rows = split_rows(rows, split, seed, source)
@@ -107,7 +106,7 @@ def check_needs(
     """Raise what pair_clips would raise of its settings, prompts and weights, before any clip is read."""
     _checked_prompts(prompts, prompt, split, benchmark, per_target)
     if split is not None:
-        from data_tools.splitting.checking import Checks
+        from data_tools.pairing.checking import Checks
 
         Checks(voice, face, Path(weights).expanduser(), Path(), 1).embedders()
 

@@ -27,7 +27,7 @@ from data_tools.chain import (
     run_step,
     splits_of,
 )
-from data_tools.consents import UNKNOWN, refuse_unknown, speakers_of
+from data_tools.pairing.consents import UNKNOWN, refuse_unknown, speakers_of
 from data_tools.verb.command import flags_of, sentence_of, spelt_out
 from data_tools.verb.ledger import opened_ledger
 from data_tools.verb.lists import Row, write_rows

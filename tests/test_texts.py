@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_tools.captions.files import read_texts
-from data_tools.consents import read_consents
 from data_tools.find_speakers import labels_of
 from data_tools.pair_clips import pair_clips
-from data_tools.pairing import read_prompts as read_pair_prompts
+from data_tools.pairing.consents import read_consents
+from data_tools.pairing.pairing import read_prompts as read_pair_prompts
 from data_tools.prepare import main as prepare
 from data_tools.verb.command import run as run_tool
 from data_tools.verb.lists import read_rows, write_rows

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idlora_pl.data.pairs import ClipRecord, Pairing, pair_clips
+from data_tools.pairing.pairs import ClipRecord, Pairing, pair_clips
 
 RULES = ("same_video", "cross_video", "cross_environment")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idlora_pl.data.pairs import ClipRecord
-from idlora_pl.data.splits import parse_shares, split_speakers
+from data_tools.pairing.pairs import ClipRecord
+from data_tools.pairing.splits import parse_shares, split_speakers
 
 SHARES = {"train": 0.9, "val": 0.05, "test": 0.05}
 

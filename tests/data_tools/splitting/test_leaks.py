@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_tools.splitting.leaks import View, find_leaks
-from data_tools.splitting.sound_print import SAME_SOUND, SoundPrint
+from data_tools.pairing.leaks import SAME_SOUND, SoundPrint, View, find_leaks
 from idlora_pl.media import Clip
 from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.nano.render import render
@@ -38,7 +37,7 @@ def test_names_videos_and_files_in_two_splits_are_found():
 
 
 def test_sounds_of_two_splits_are_compared_clip_by_clip(monkeypatch):
-    from data_tools.splitting import leaks
+    from data_tools.pairing import leaks
 
     monkeypatch.setattr(leaks, "_BLOCK", 3)
     vectors = np.array([[1, 0, 0], [0.99, 0.01, 0], [0, 1, 0], [0.98, 0.02, 0.0]])

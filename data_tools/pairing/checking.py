@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from data_tools.pairing import record_of
+from data_tools.pairing.leaks import CERTAIN, SAME_SOUND, LeakRule, SoundPrint, View, find_leaks, leak_report
+from data_tools.pairing.pairing import record_of
+from data_tools.pairing.splits import SPLITS, parse_shares, split_speakers
 from data_tools.speakers.embedders import Embedder, available_face, choose_embedder
 from data_tools.speakers.remembered import embed_clips, stacked
-from data_tools.splitting.leaks import CERTAIN, LeakRule, View, find_leaks, leak_report
-from data_tools.splitting.sound_print import SAME_SOUND, SoundPrint
 from data_tools.verb.lists import Row, located
-from idlora_pl.data.splits import SPLITS, parse_shares, split_speakers
 from idlora_pl.files import replacing
 from idlora_pl.scorers.hashing import sha256_of
 

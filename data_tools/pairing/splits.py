@@ -1,17 +1,24 @@
 """Who is trained on and who is tested on: speakers are dealt out whole, with everybody they share a video with.
 
-A pure function of the clips, the shares and a seed; the order of the list does not matter.
+A pure function of the clips, the shares and a seed; the order of the list does not matter. And the benchmarks of the
+test split: easy, where voice and target are of one video, and hard, where they are of two.
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from idlora_pl.data.pairs import ClipRecord
+from data_tools.pairing.pairs import ClipRecord, PairRule
+from data_tools.verb.lists import Row
+from idlora_pl.data.manifest import keep_manifest
+from idlora_pl.media import MediaError, read_clip, write_image
 
 SPLITS = ("train", "val", "test")
 
@@ -92,3 +99,56 @@ def _who_share_videos(records: Sequence[ClipRecord]) -> list[list[str]]:
     for speaker, label in zip(speakers, labels, strict=False):
         groups.setdefault(int(label), []).append(speaker)
     return list(groups.values())
+
+
+TEXTS = ("speaking_style", "environment_sounds")
+LEVELS: dict[str, PairRule] = {"easy": "same_video", "hard": "cross_video"}
+"""Rule of the pairs of each benchmark, as in the paper."""
+
+
+def benchmark_item(pair: Row, split: str, list_path: Path, manifest: Path) -> Row:
+    """Return a pair of a list as an item of a manifest; its first frame is written beside the manifest.
+
+    Args:
+        pair: of the list, with prompt, source and reference_source.
+        split: name of the benchmark.
+        list_path: the list, which the paths of the pair are relative to.
+        manifest: the file to write.
+
+    Raises:
+        ValueError: the first frame cannot be read.
+    """
+    paths = {name: list_path.parent / pair[name] for name in ("target", "reference")}
+    image = Path("first_frames") / f"{pair['key']}.png"
+    try:
+        write_image(read_clip(paths["target"], n_frames=1).frames[0], manifest.parent / image)
+    except MediaError as error:
+        raise ValueError(f"clip {pair['key']} has no first frame: {error}; leave it out of the list") from error
+    about = ("speaker", "source", "reference_source", "environment", "language", "consent")
+    item: dict[str, Any] = {"id": pair["key"], "split": split, "prompt": pair["prompt"], "first_frame": str(image)}
+    item |= {name: os.path.relpath(path, manifest.parent) for name, path in paths.items()}
+    item |= {name: pair[name] for name in about if pair.get(name)}
+    if texts := {name: pair[name] for name in TEXTS if pair.get(name)}:
+        item["caption"] = texts
+    return item
+
+
+def write_benchmarks(pairs: Mapping[str, Sequence[Row]], name: str, list_path: Path) -> dict[str, int]:
+    """Write NAME_easy.json and NAME_hard.json beside a list of pairs; one without a pair is not written.
+
+    Args:
+        pairs: of the test split, by level.
+        name: of the benchmark.
+        list_path: the list of pairs.
+
+    Returns:
+        How many items each level has.
+    """
+    for level, found in pairs.items():
+        split = f"{name}_{level}"
+        manifest = list_path.with_name(f"{split}.json")
+        if found:
+            keep_manifest([benchmark_item(pair, split, list_path, manifest) for pair in found], manifest, split)
+        else:
+            manifest.unlink(missing_ok=True)
+    return {level: len(found) for level, found in pairs.items()}
