@@ -8,9 +8,8 @@ from rich.console import Console
 from data_tools.released.importing import INPUT_NAME, OPTIONS_NAME, Import, Packing
 from data_tools.released.layout import ReferenceFolder, list_folder, metadata_places
 from data_tools.released.metadata import Fields, read_metadata
-from data_tools.released.passes import Input
-from data_tools.released.rules import Lengths, Precision, Rules
-from data_tools.released.work import fingerprint, opened_work
+from data_tools.released.passes import Input, fingerprint, opened_work
+from data_tools.released.plan import Lengths, Precision, Rules
 from data_tools.verb.command import run
 from data_tools.verb.parallel import available_cores
 from idlora_pl.data.shards import sha256_of

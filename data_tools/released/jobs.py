@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data_tools.released.contents import read_contents
 from data_tools.released.layout import Item
-from data_tools.released.pt_files import RefusedFileError
-from data_tools.released.selection import PRECISIONS
+from data_tools.released.plan import PRECISIONS
+from data_tools.released.reading import RefusedFileError, read_contents
 from data_tools.verb.lists import Row, write_rows
 from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.samples import PairSample

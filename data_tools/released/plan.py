@@ -1,4 +1,4 @@
-"""Which item goes into which shard set, at which place, and in which lengths.
+"""Which items fit together, and which goes into which shard set, at which place, and in which lengths.
 
 T target and R reference audio tokens.
 """
@@ -7,13 +7,215 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
-from data_tools.released.rules import Rules, numbers_of
-from data_tools.released.selection import Candidate, Selection, select
+from data_tools.released.layout import Kind
+from data_tools.released.reading import Facts
 from data_tools.verb.lists import Row
-from idlora_pl.ltx2.presets import Preset
+from idlora_pl.ltx2.presets import PRESETS, Preset, PresetName, preset_named
+
+Lengths = Literal["cut", "split", "pad"]
+Precision = Literal["refuse", "convert"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Options that decide what is written; the names are those of the command.
+
+    Attributes:
+        lengths: one length by cutting or by padding with zeros, or a set for every length.
+        target_tokens: T of the set; None for the shortest (cut) or the longest (pad) that is there.
+        reference_tokens: R of the set, likewise.
+        target_range: T that is allowed, "120-122"; None for one token around the length of the frames.
+        reference_range: R that is allowed, likewise.
+        base: the base model; None for the one whose text widths the most items have.
+        grid: latent frames x rows x columns; None for those that the most items have.
+        fps_tolerance: how far a rate may lie from the base's.
+        missing_fps: the rate of files that say none; None refuses them.
+        precision: what happens to another precision than the authors' tools store.
+    """
+
+    lengths: Lengths = "cut"
+    target_tokens: int | None = None
+    reference_tokens: int | None = None
+    target_range: str | None = None
+    reference_range: str | None = None
+    base: PresetName | None = None
+    grid: str | None = None
+    fps_tolerance: float = 0.05
+    missing_fps: float | None = None
+    precision: Precision = "refuse"
+
+    def __post_init__(self) -> None:
+        """Refuse values that exclude each other."""
+        wanted = {"target_tokens": self.target_tokens, "reference_tokens": self.reference_tokens}
+        for name, value in wanted.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}")
+            if value is not None and self.lengths == "split":
+                raise ValueError(f"lengths 'split' makes a set for every length; leave out --{name}, or use cut or pad")
+        for name, text in (("target_range", self.target_range), ("reference_range", self.reference_range)):
+            numbers_of(text, 2, "-", name)
+        numbers_of(self.grid, 3, "x", "grid")
+
+
+def numbers_of(text: str | None, count: int, mark: str, name: str) -> tuple[int, ...] | None:
+    """Return the numbers of "120-122" or "16x16x16".
+
+    Raises:
+        ValueError: when the text is something else, or a range that ends before it starts.
+    """
+    if text is None:
+        return None
+    parts = text.split(mark)
+    numbers = tuple(int(part) for part in parts if part.isdecimal())
+    if len(parts) != count or len(numbers) != count or 0 in numbers or (mark == "-" and numbers[0] > numbers[1]):
+        example = "120-122" if mark == "-" else "16x16x16"
+        raise ValueError(f"{name} must look like {example}; got '{text}'")
+    return numbers
+
+
+Value = TypeVar("Value", bound=Hashable)
+# Of video, sound, voice and the two texts, as the authors' tools store them.
+PRECISIONS = ("bfloat16", "float32", "float32", "bfloat16", "bfloat16")
+_PRECISION_KINDS: tuple[Kind, ...] = ("latents", "audio_latents", "reference", "conditions", "conditions")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An item that was read without fault."""
+
+    name: str
+    order: int
+    shown: Mapping[Kind, str]
+    facts: Facts
+
+
+@dataclass
+class Selection:
+    """Items that are left, and rows of the report for the others."""
+
+    left: list[Candidate]
+    rejected: list[Row]
+
+    def keep(self, kind: Kind, reason: str, fault: Callable[[Facts], str | None]) -> None:
+        """Reject those for which `fault` gives a sentence."""
+        kept = []
+        for candidate in self.left:
+            text = fault(candidate.facts)
+            if text is None:
+                kept.append(candidate)
+            else:
+                file = candidate.shown[kind]
+                row = {"key": candidate.name, "file": file, "reason": reason, "detail": f"{file} {text}"}
+                self.rejected.append(row)
+        self.left = kept
+
+    def usual(self, value: Callable[[Facts], Value], among: Callable[[Facts], bool] = lambda _: True) -> Value | None:
+        """Return the value that most items have; of equally frequent ones the largest, None without items."""
+        counts = Counter(value(candidate.facts) for candidate in self.left if among(candidate.facts))
+        return max(counts, key=lambda found: (counts[found], str(found)), default=None)
+
+
+def select(candidates: Iterable[Candidate], rules: Rules) -> tuple[Selection, Preset | None]:
+    """Keep the items that fit together, and find their base model; None where there is no item at all.
+
+    Raises:
+        ValueError: when the text features of most items are those of no base model.
+    """
+    chosen = Selection(list(candidates), [])
+    widths = preset_named(rules.base).text_channels if rules.base else None
+    text = chosen.usual(lambda facts: facts.text, lambda facts: widths in (None, facts.text[2:]))
+    base = preset_named(rules.base) if rules.base else _base_of(text)
+    if base is None:
+        return chosen, None
+    wanted = f"{base.name} has {_text(text)}" if text else f"{base.name} has widths {_by(base.text_channels)}"
+
+    def text_fault(facts: Facts) -> str | None:
+        return None if facts.text == text else f"has text {_text(facts.text)}, the set for {wanted}; see --base"
+
+    chosen.keep("conditions", "other_text", text_fault)
+    _keep_grid(chosen, rules, base)
+    _keep_rate(chosen, rules, base)
+    if rules.precision == "refuse":
+        for index, kind in enumerate(_PRECISION_KINDS):
+            chosen.keep(kind, "wrong_dtype", _other_precision(index))
+    return chosen, base
+
+
+def _keep_grid(chosen: Selection, rules: Rules, base: Preset) -> None:
+    """Reject channels that the base does not read, and grids that are not the set's."""
+    wide = base.token_channels
+
+    def channel_fault(facts: Facts) -> str | None:
+        found = facts.grid[0], facts.audio[0] * facts.audio[1]
+        text = f"has tokens of {_by(found)} channels, {base.name} has {_by(wide)}; encode the clip again"
+        return None if found == wide else text
+
+    chosen.keep("latents", "other_base", channel_fault)
+    grid = numbers_of(rules.grid, 3, "x", "grid") or chosen.usual(lambda facts: facts.grid[1:])
+    audio = chosen.usual(lambda facts: facts.audio)
+
+    def grid_fault(facts: Facts) -> str | None:
+        found = _by(facts.grid[1:])
+        text = f"has the latent grid {found}, the set has {_by(grid)}; import it on its own with --grid {found}"
+        return None if facts.grid[1:] == grid else text
+
+    def audio_fault(facts: Facts) -> str | None:
+        return None if facts.audio == audio else f"has sound of {_by(facts.audio)}, the set has {_by(audio)}"
+
+    chosen.keep("latents", "other_grid", grid_fault)
+    chosen.keep("audio_latents", "other_grid", audio_fault)
+
+
+def _keep_rate(chosen: Selection, rules: Rules, base: Preset) -> None:
+    """Reject frame rates that the base model's positions do not know."""
+    rate_fps = base.geometry.video.frame_rate_fps
+
+    def rate_fault(facts: Facts) -> str | None:
+        fps = rules.missing_fps if facts.fps is None else facts.fps
+        if fps is None:
+            return "says no frame rate; if you know it, give --missing_fps"
+        if abs(fps - rate_fps) > rules.fps_tolerance:
+            return f"holds {fps:g} fps, {base.name} places frames at {rate_fps:g}; encode the clip again at that rate"
+        return None
+
+    chosen.keep("latents", "other_fps", rate_fault)
+
+
+def _other_precision(index: int) -> Callable[[Facts], str | None]:
+    wanted = PRECISIONS[index]
+
+    def fault(facts: Facts) -> str | None:
+        found = facts.precisions[index]
+        return (
+            None if found == wanted else f"is in {found}, the set in {wanted}; to convert it give --precision convert"
+        )
+
+    return fault
+
+
+def _base_of(text: tuple[str | int, ...] | None) -> Preset | None:
+    """Return the base model that reads text of these widths; None without items."""
+    if text is None:
+        return None
+    found = [preset for preset in PRESETS.values() if preset.text_channels == text[2:]]
+    if not found:
+        known = ", ".join(f"{_by(preset.text_channels)} {preset.name}" for preset in PRESETS.values())
+        raise ValueError(f"most items have text features of widths {_by(text[2:])}, no base model does ({known})")
+    return found[0]
+
+
+def _text(text: tuple[str | int, ...]) -> str:
+    kind = "one tensor" if text[0] == "single" else "two tensors"
+    return f"in {kind} of {text[1]} tokens and widths {_by(text[2:])}"
+
+
+def _by(numbers: Iterable[object] | None) -> str:
+    return "x".join(map(str, numbers or ()))
+
 
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_KEY = 80

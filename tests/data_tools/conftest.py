@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_tools.released.archives import zstd
+from data_tools.released.source import zstd
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.stream import open_shards
 from idlora_pl.media import Clip, write_clip

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from data_tools.import_released import import_released
-from data_tools.released.archives import zstd
 from data_tools.released.layout import list_folder, placed
-from data_tools.released.source import Source
+from data_tools.released.source import Source, zstd
 from data_tools.verb.lists import read_rows
 
 FOLDERS = ("latents", "audio_latents", "audio_latents_clean", "conditions")

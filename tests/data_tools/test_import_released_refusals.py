@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_tools.import_released import import_released
-from data_tools.released.pt_files import PtFile, RefusedFileError
+from data_tools.released.reading import PtFile, RefusedFileError
 from data_tools.verb.lists import read_rows
 
 
