@@ -13,10 +13,9 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from data_tools.encoding import EncodeClips, WriteSamples
-from data_tools.pair_reading import Lengths, group_loader
 from data_tools.pairing.pairing import UNUSABLE, common_length, usable_rows
-from data_tools.sample_folder import begin_list, finish_list, keep_settings, sample_exists
+from data_tools.shards.encoding import EncodeClips, Lengths, WriteSamples, group_loader
+from data_tools.shards.sample_folder import begin_list, finish_list, keep_settings, sample_exists
 from data_tools.verb.command import print_summary, run
 from data_tools.verb.ledger import Ledger, opened_ledger, state_of
 from data_tools.verb.lists import Row, located, read_rows, relative_to, write_rows

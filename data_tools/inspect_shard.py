@@ -12,8 +12,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from data_tools.sample_picture import draw
-from data_tools.shard_check import Fault, check_shard, read_index
+from data_tools.shards.check import Fault, check_shard, draw, read_index
 from data_tools.verb.command import run
 from idlora_pl.data.samples import PairSample, ShardError
 from idlora_pl.data.stream import ShardSet, open_shards

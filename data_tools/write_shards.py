@@ -9,8 +9,19 @@ from pathlib import Path
 from rich.progress import Progress
 
 from data_tools.pairing.consents import UNKNOWN, Consent, in_index, refuse_unknown, speakers_of
-from data_tools.sample_folder import find_samples, read_sample, read_settings
-from data_tools.sharding import ShardJob, files_of, head_of, parse_bytes, read_meta, spread, tar_bytes, write_job
+from data_tools.shards.sample_folder import (
+    ShardJob,
+    files_of,
+    find_samples,
+    head_of,
+    parse_bytes,
+    read_meta,
+    read_sample,
+    read_settings,
+    spread,
+    tar_bytes,
+    write_job,
+)
 from data_tools.verb.command import print_summary, run
 from data_tools.verb.ledger import Ledger, opened_ledger, state_of
 from data_tools.verb.lists import Row, read_rows, write_rows

@@ -12,10 +12,10 @@ import torch
 
 from data_tools.cut_clips import cut_clips
 from data_tools.encode_clips import common_length, encode_clips
-from data_tools.encoding import take_own_memory
 from data_tools.inspect_shard import inspect_shard
 from data_tools.pair_clips import pair_clips
-from data_tools.sample_folder import begin_list, find_samples, read_sample
+from data_tools.shards.encoding import take_own_memory
+from data_tools.shards.sample_folder import begin_list, find_samples, read_sample
 from data_tools.verb.lists import read_rows, write_rows
 from data_tools.write_shards import write_shards
 from idlora_pl.components import load_codecs, load_text

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from data_tools.inspect_shard import inspect_shard
-from data_tools.sample_picture import draw
-from data_tools.shard_check import check_shard, read_index
+from data_tools.shards.check import check_shard, draw, read_index
 from data_tools.verb.command import run
 from idlora_pl.components import load_codecs
 from idlora_pl.data.samples import PairSample, ShardError, encode_sample

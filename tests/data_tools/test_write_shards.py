@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_tools.sample_folder import keep_settings, write_sample
-from data_tools.sharding import parse_bytes, spread
+from data_tools.shards.sample_folder import keep_settings, parse_bytes, spread, write_sample
 from data_tools.verb.lists import write_rows
 from data_tools.write_shards import write_shards
 from idlora_pl.data.samples import PairSample, ShardError
