@@ -6,8 +6,7 @@ from data_tools.verb.command import print_summary, run
 from data_tools.verb.ledger import opened_ledger, run_noted, state_of
 from data_tools.verb.lists import Row, file_of, moved, read_clips, rejection, relative_to, write_rows
 from data_tools.verb.parallel import n_workers_of
-from data_tools.voices.cleaning import Voice, clean_voice
-from data_tools.voices.denoisers import load_denoiser
+from data_tools.voices.cleaning import Voice, clean_voice, load_denoiser
 
 
 def clean_reference(

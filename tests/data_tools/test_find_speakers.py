@@ -11,7 +11,7 @@ from data_tools import find_speakers as tool
 from data_tools.cut_clips import cut_clips
 from data_tools.find_speakers import find_speakers
 from data_tools.speakers import remembered
-from data_tools.speakers.nano_face import NanoFaceEmbedder
+from data_tools.speakers.embedders import NanoFaceEmbedder
 from data_tools.verb.lists import read_rows, write_rows
 from idlora_pl.media import write_audio
 from idlora_pl.nano import corpus, videos, world

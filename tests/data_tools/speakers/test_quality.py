@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from data_tools.speakers.grouping import SeenBy
-from data_tools.speakers.quality import compare, confidences, disagreements
+from data_tools.speakers.grouping import SeenBy, compare, confidences, disagreements
 
 
 def test_pairs_are_counted_by_hand():
