@@ -1,4 +1,4 @@
-"""The .pt files of the authors' layout: loaded without running anything in them, and the four of an item compared (spec 1.2).
+"""The .pt files of the authors' layout: loaded without running anything in them; the four of an item compared (1.2).
 
 Letters: C channels, F H W the video latent grid, T target and R reference audio tokens, M frequency bins, L text
 tokens, D1 D2 text widths.

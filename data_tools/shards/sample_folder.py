@@ -1,4 +1,4 @@
-"""A folder of encoded samples, two files each, with the settings that made them; and how they are spread over tar files."""
+"""A folder of encoded samples, two files each, with the settings that made them; how they are spread over tar files."""
 
 import json
 import re

@@ -194,7 +194,7 @@ def _build(_weights: Path) -> ClipMean:
     return FaceSimilarity(NanoFaceEmbedder(), name="nano_face_similarity")
 
 
-CARD = Card(
+NANO_FACE = Card(
     "nano_face",
     "Cosine of Fisher's discriminants of nano faces.",
     (Score("nano_face_similarity", "face similarity (nano)", "higher", worst=0.0),),

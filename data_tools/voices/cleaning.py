@@ -1,4 +1,4 @@
-"""Clean the voice of one clip, what a worker of clean_reference does: what takes noise out, and how loud noise and voice are.
+"""Clean the voice of one clip, what a worker of clean_reference does; how loud it is, and how far above its noise.
 
 Letters: C channels, S samples, N frames of 32 ms.
 """
