@@ -16,8 +16,7 @@ from data_tools.speakers.remembered import Seen, embed_clips, stacked
 from data_tools.verb.command import run
 from data_tools.verb.lists import Row, file_of, moved, read_clips, rejection, write_rows
 from data_tools.verb.parallel import n_workers_of
-from idlora_pl.files import read_json, replacing
-from idlora_pl.scorers.hashing import sha256_of
+from idlora_pl.files import read_json, replacing, sha256_of
 from idlora_pl.scorers.weights import WEIGHTS
 
 

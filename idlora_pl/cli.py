@@ -9,7 +9,7 @@ from importlib import import_module
 
 import torch
 
-from idlora_pl.process_group import close_at_exit
+from idlora_pl.distributed import close_at_exit
 from idlora_pl.tools import TOOLS, run_tool
 
 TRAINER = ("fit", "validate", "test", "predict")

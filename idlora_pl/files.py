@@ -1,14 +1,16 @@
-"""Files that appear whole or not at all, and texts that are read and written in one way.
+"""Files that appear whole or not at all, texts that are read and written in one way, locks among processes, and hashes.
 
 Texts are UTF-8, with or without a byte order mark; lines of JSON Lines end at a line feed and nowhere else, so that a
 line separator inside a text (U+2028, U+0085, a vertical tab) is a character like any other.
 """
 
 import codecs
+import fcntl
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +245,76 @@ def files_below(folder: Path, endings: Collection[str] = (), *, deep: bool = Tru
         paths = (Path(parent, name) for name in names if not is_hidden(name))
         found += [path for path in paths if not endings or path.suffix.lower() in endings]
     return sorted(found)
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str], *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path` alone: among threads, processes, and machines whose file system knows flock.
+
+    The file is made and removed again. One that a killed process has left locks nobody out.
+
+    Args:
+        path: The lock file; missing folders are made.
+        wait: Whether to wait for others.
+
+    Raises:
+        BlockingIOError: Somebody else holds it, and `wait` is false.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if not _is_still(path, file.fileno()):
+                continue  # its holder has removed it while this one waited
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_still(path: Path, file: int) -> bool:
+    """Say whether an open file is the one that stands under a path."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file))
+    except FileNotFoundError:
+        return False
+
+
+CACHE = Path("~/.cache/idlora/sha256.json").expanduser()
+SMALL_BYTES = 1 << 24
+"""Files up to this size are hashed every time: it takes less than looking them up is worth."""
+
+
+def sha256_of(path: Path, cache: Path = CACHE) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits.
+
+    That of a big file is remembered in `cache` by path, size and time of change.
+    """
+    about = path.stat()
+    if about.st_size <= SMALL_BYTES:
+        return _hashed(path)
+    key = f"{path.resolve()}|{about.st_size}|{about.st_mtime_ns}"
+    known = _read(cache)
+    if key not in known:
+        known = _read(cache) | {key: _hashed(path)}
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        partial = cache.with_name(f".{cache.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps(known, indent=1) + "\n")
+        os.replace(partial, cache)
+    return known[key]
+
+
+def _hashed(path: Path) -> str:
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _read(cache: Path) -> dict[str, str]:
+    """Return what is remembered; a damaged file is forgotten, which costs time and nothing else."""
+    try:
+        found = json.loads(cache.read_text())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}

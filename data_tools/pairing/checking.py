@@ -14,8 +14,7 @@ from data_tools.pairing.splits import SPLITS, parse_shares, split_speakers
 from data_tools.speakers.embedders import Embedder, available_face, choose_embedder
 from data_tools.speakers.remembered import embed_clips, stacked
 from data_tools.verb.lists import Row, located
-from idlora_pl.files import replacing
-from idlora_pl.scorers.hashing import sha256_of
+from idlora_pl.files import replacing, sha256_of
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch.utils.data import DataLoader
 
 from idlora_pl.data.entry import CAPTION, FORMAT, KNOWN, PATHS, PromptError, entry_of, key_of
-from idlora_pl.data.share import shared_loader
+from idlora_pl.distributed import shared_loader
 from idlora_pl.files import read_json
 from idlora_pl.media import read_image, read_voice
 

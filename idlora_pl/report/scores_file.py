@@ -9,8 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
-from idlora_pl.files import decoded, replacing
-from idlora_pl.locks import locked
+from idlora_pl.files import decoded, locked, replacing
 from idlora_pl.report.row import ScoreRow
 
 _TAIL_BYTES = 1 << 16

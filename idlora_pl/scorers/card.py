@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from idlora_pl.files import sha256_of
 from idlora_pl.metrics.clip_mean import ClipMean
-from idlora_pl.scorers.hashing import sha256_of
 from idlora_pl.scorers.weights import (
     MissingLibrary,
     MissingWeights,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from idlora_pl.scorers.hashing import sha256_of
+from idlora_pl.files import sha256_of
 
 WEIGHTS = Path("~/.cache/idlora/scorers").expanduser()
 """Default folder of weights."""

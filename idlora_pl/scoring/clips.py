@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from idlora_pl.files import files_below
-from idlora_pl.scorers.hashing import sha256_of
+from idlora_pl.files import files_below, sha256_of
 
 Entry = Mapping[str, Any]
 

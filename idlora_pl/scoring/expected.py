@@ -7,10 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from idlora_pl.files import sha256_of
 from idlora_pl.media import Clip, MediaError, read_audio, read_recording
 from idlora_pl.media.sound import UnusableSoundError
 from idlora_pl.metrics.clip_mean import Expected
-from idlora_pl.scorers.hashing import sha256_of
 
 Entry = Mapping[str, Any]
 

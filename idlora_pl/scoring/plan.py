@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from idlora_pl.locks import locked
+from idlora_pl.files import locked
 from idlora_pl.report.row import ScoreRow
 from idlora_pl.report.scores import drop_scores, read_scores
 from idlora_pl.report.scores_file import read_lines

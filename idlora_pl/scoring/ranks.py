@@ -14,8 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import DataLoader
 
-from idlora_pl.data.share import shared_loader
-from idlora_pl.process_group import close_at_exit
+from idlora_pl.distributed import close_at_exit, shared_loader
 from idlora_pl.report.row import ScoreRow
 from idlora_pl.report.scores import append_scores, read_scores
 from idlora_pl.scorers.registry import card_named

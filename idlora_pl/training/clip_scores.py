@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.prompts import read_prompts, refuse_unusable
-from idlora_pl.data.share import OwnShare
+from idlora_pl.distributed import OwnShare
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.build import clip_values
 from idlora_pl.report.row import ScorerFacts, ScoreRow

@@ -12,7 +12,7 @@ from pickle import UnpicklingError
 import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from idlora_pl.locks import locked
+from idlora_pl.files import locked
 from idlora_pl.training.saving import BEST, FOLDER
 
 RESULTS = ("adapter.safetensors", "config.yaml", BEST)

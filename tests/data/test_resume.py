@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.samples import PairBatch
 from idlora_pl.data.shards import write_shards
-from idlora_pl.process_group import close_at_exit
+from idlora_pl.distributed import close_at_exit
 from tests.data.test_faults import spoil
 from tests.data.test_voices import facts, sample_of
 

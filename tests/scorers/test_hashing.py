@@ -4,7 +4,7 @@ import json
 import os
 from hashlib import sha256
 
-from idlora_pl.scorers import hashing
+from idlora_pl import files as hashing
 
 
 def test_a_big_file_is_hashed_once(tmp_path, monkeypatch):

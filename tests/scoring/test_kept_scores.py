@@ -11,7 +11,7 @@ import pytest
 
 import idlora_pl
 from idlora_pl.data.prompts import read_prompts
-from idlora_pl.locks import locked
+from idlora_pl.files import locked
 from idlora_pl.metrics.clip_mean import ClipMean
 from idlora_pl.report import append_scores, read_scores, to_markdown
 from idlora_pl.report.scores_table import table_from_scores
@@ -120,7 +120,7 @@ def test_a_row_is_scored_by_one_process_at_a_time(put, common, tmp_path):
 
 
 def test_a_lock_that_a_killed_process_has_left_is_taken_over(tmp_path):
-    code = "import os, sys; from idlora_pl.locks import locked\nwith locked(sys.argv[1]): os._exit(9)"
+    code = "import os, sys; from idlora_pl.files import locked\nwith locked(sys.argv[1]): os._exit(9)"
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], check=False)
     assert (killed.returncode, (tmp_path / "lock").exists()) == (9, True)
     with locked(tmp_path / "lock", wait=False), pytest.raises(BlockingIOError), locked(tmp_path / "lock", wait=False):

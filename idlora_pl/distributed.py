@@ -1,9 +1,14 @@
-"""The part of a list that this process has to do; together the processes do each item once."""
+"""Several processes (ranks) at one task: the part of a list that each of them does, and a clean end.
 
+Together the processes do each item once.
+"""
+
+import atexit
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch.distributed as dist
+from torch import distributed
 from torch.utils.data import DataLoader, IterableDataset
 
 
@@ -35,3 +40,18 @@ class OwnShare(IterableDataset[Any]):
 def shared_loader(items: Sequence[Any], batch_size: int) -> DataLoader[Any]:
     """Return a loader that gives lists of the items that this process has to do."""
     return DataLoader(OwnShare(items), batch_size=batch_size, collate_fn=list, num_workers=0)
+
+
+def close_at_exit() -> None:
+    """Destroy the process group before the interpreter ends; Lightning does so for NCCL alone.
+
+    A Gloo thread that still holds a tensor while Python is torn down ends the process with SIGABRT, and a finished run
+    with a status other than 0 (pytorch/pytorch, pull request 179291).
+    """
+    atexit.unregister(_close)
+    atexit.register(_close)
+
+
+def _close() -> None:
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
