@@ -17,9 +17,9 @@ from lightning.pytorch.plugins import CheckpointIO
 
 from idlora_pl.arguments import BAD_INPUT, OneLineParser, sentence
 from idlora_pl.data.datamodule import PairedClips
+from idlora_pl.method.noise import checked_seed
 from idlora_pl.quiet import silence
 from idlora_pl.replaced_lists import replaced_lists
-from idlora_pl.seeds import checked_seed
 from idlora_pl.training.callbacks import SaveAdapter, ScoreClips, WriteClips
 from idlora_pl.training.metrics_file import MetricsFile
 from idlora_pl.training.module import IDLoRA

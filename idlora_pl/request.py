@@ -14,8 +14,8 @@ from torch import Tensor
 
 from idlora_pl.media import read_image, read_voice
 from idlora_pl.media.sound import finite
+from idlora_pl.method.noise import checked_seed
 from idlora_pl.prompt import split_prompt
-from idlora_pl.seeds import checked_seed
 
 
 @dataclass(frozen=True, eq=False)

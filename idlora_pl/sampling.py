@@ -8,10 +8,15 @@ from math import prod
 from typing import Literal, get_args
 
 from idlora_pl.ltx2.presets import PresetName
-from idlora_pl.method.guidance import Guidance, IdentityGuidance, ModalityGuidance, PerturbedGuidance, TextGuidance
-from idlora_pl.method.perturbation import Modalities
-from idlora_pl.method.sampler import NoiseSource
-from idlora_pl.seeds import checked_seed
+from idlora_pl.method.guidance import (
+    Guidance,
+    IdentityGuidance,
+    Modalities,
+    ModalityGuidance,
+    PerturbedGuidance,
+    TextGuidance,
+)
+from idlora_pl.method.noise import NoiseSource, checked_seed
 
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
 

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from idlora_pl.ltx2.schedule import sigmas as schedule
-from idlora_pl.method.clip_tokens import video_tokens
 from idlora_pl.method.flow import x_sigma
 from idlora_pl.method.guidance import Velocities, VelocityField, guided
 from idlora_pl.method.positions import VideoGrid
 from idlora_pl.method.res2s import sample_res2s
 from idlora_pl.method.sampler import sample_euler
-from idlora_pl.method.tokens import AVSequence, TextContext, Tokens, patchify_video
+from idlora_pl.method.tokens import AVSequence, TextContext, Tokens, patchify_video, video_tokens
 from idlora_pl.sampling import Stage
 
 

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from idlora_pl.clip_latents import first_frames, voices
 from idlora_pl.components import ClipCodecs, PromptEncoder
-from idlora_pl.draws import Draws
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.ltx2.upsampler import LatentUpsampler
-from idlora_pl.method.clip_tokens import audio_tokens, video_tokens
 from idlora_pl.method.in_context import InContext
-from idlora_pl.method.tokens import AVSequence, TextContext, unpatchify_video
+from idlora_pl.method.noise import Draws
+from idlora_pl.method.tokens import AVSequence, TextContext, audio_tokens, unpatchify_video, video_tokens
 from idlora_pl.request import Request
 from idlora_pl.sampling import Sampling
 from idlora_pl.stages import refined_start, stage_sigmas

@@ -19,9 +19,9 @@ from idlora_pl.cli import main
 from idlora_pl.data.prompts import PromptError, read_prompts
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
+from idlora_pl.method.noise import END
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.replaced_lists import replaced_lists
-from idlora_pl.seeds import END
 from idlora_pl.training.run_folder import refuse_finished, refuse_no_folder, start_of
 
 SMOKE = str(Path(__file__).parents[1] / "experiments/smoke.yaml")

@@ -7,10 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idlora_pl.draws import Draws
 from idlora_pl.method.guidance import TextGuidance
+from idlora_pl.method.noise import Draws, noise_tokens, released_noise
 from idlora_pl.method.positions import VideoGrid
-from idlora_pl.method.sampler import noise_tokens, released_noise
 from idlora_pl.method.tokens import patchify_video
 from idlora_pl.sampling import Sampling, Stage
 from idlora_pl.stage_lists import REFINING, refuse_missing_files, with_stages

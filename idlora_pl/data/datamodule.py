@@ -21,7 +21,7 @@ from idlora_pl.data.samples import ShardError
 from idlora_pl.data.stream import ShardSet, open_shards
 from idlora_pl.data.voice_files import voices_of
 from idlora_pl.data.voices import References, VoiceBank
-from idlora_pl.seeds import checked_seed
+from idlora_pl.method.noise import checked_seed
 
 
 class PairedClips(LightningDataModule):

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from idlora_pl.method.noise import checked_seed
 from idlora_pl.prompt import PromptSections, split_prompt
-from idlora_pl.seeds import checked_seed
 
 FORMAT = "idlora-benchmark-1"
 PATHS = ("reference_path", "first_frame_path", "target_path", "compare_path")

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from idlora_pl.ltx2.presets import Preset, preset_named
 from idlora_pl.ltx2.weights import read_weights
+from idlora_pl.method.guidance import UNPERTURBED, Modality, Perturbation
 from idlora_pl.method.masks import text_bias
-from idlora_pl.method.perturbation import UNPERTURBED, Modality, Perturbation
 from idlora_pl.method.processors import BlindQueries, HideKeys, IsolateSamples, NotedRotary, PerturbSelfAttention
 from idlora_pl.method.tokens import AVSequence
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from idlora_pl.method.perturbation import UNPERTURBED, Modality, Perturbation
+from idlora_pl.method.guidance import UNPERTURBED, Modality, Perturbation
 
 Rotary = tuple[Tensor, Tensor]
 

@@ -8,7 +8,7 @@ Letters: B batch, N tokens, C channels, S steps.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from idlora_pl.method.guidance import Velocities
-from idlora_pl.method.sampler import NoiseSource, noise_generator
 from idlora_pl.method.tokens import AVSequence, Tokens
 
 # The level before 0, where a last evaluation gives the result; log noise levels have no 0.
@@ -25,7 +24,6 @@ _LAST_LEVEL = 0.0011
 _FRESH = 0.5
 # The anchor is refined in steps below this length, at levels above this one.
 _REFINED_LENGTH, _REFINED_LEVEL = 0.5, 0.03
-_RELEASED_SEEDS = {"end": -1, "middle": 9999}
 
 Field = Callable[[AVSequence, Tensor], Velocities]
 Pair = tuple[Tensor, Tensor]
@@ -65,51 +63,6 @@ def sample_res2s(
         if on_step is not None:
             on_step(step, av)
     return av
-
-
-def sde_noise(
-    av: AVSequence, seeds: Sequence[int], noise: NoiseSource = "independent", *, stage: int = 0
-) -> Iterator[Tensor]:
-    """Yield the fresh noise of `sample_res2s` without end: video, audio, video, audio.
-
-    "independent" draws every sample and modality from a generator of its own, so that neither batching nor a
-    reference changes a sample; rows of the reference are 0, since they never move. "released" repeats the HQ
-    script: two generators with the constant seeds 9999 (middle) and -1 (end), so that every sample gets the same
-    noise, which is standardised over the whole tensor twice.
-
-    Args:
-        av: the sequence, for shapes; "released" also draws on its device.
-        seeds: one per sample, those of `noise_tokens`; "released" does not use them.
-        noise: whose noise.
-        stage: number of the stage; "independent" draws other noise in each, "released" the same in all.
-
-    Yields:
-        (B, N, C) float64, N with the rows of the reference.
-    """
-    if noise == "released":
-        yield from _released_sde_noise(av)
-    streams = [
-        (tokens, [noise_generator(seed, stream, fresh_of_stage=stage) for seed in seeds])
-        for stream, tokens in enumerate((av.video, av.audio))
-    ]
-    while True:
-        for tokens, generators in streams:
-            shape = (tokens.n_tokens - tokens.n_reference, tokens.latents.shape[2])
-            rows = torch.stack([torch.randn(shape, generator=g, dtype=torch.float64) for g in generators])
-            yield torch.nn.functional.pad(rows, (0, 0, tokens.n_reference, 0))
-
-
-def _released_sde_noise(av: AVSequence) -> Iterator[Tensor]:
-    device = av.video.latents.device
-    generators = {name: torch.Generator(device).manual_seed(seed) for name, seed in _RELEASED_SEEDS.items()}
-    while True:
-        for name in ("middle", "end"):
-            for latents in (av.video.latents, av.audio.latents):
-                shape = (1, *latents.shape[1:])
-                noise = torch.randn(shape, generator=generators[name], dtype=torch.float64, device=device)
-                for _ in range(2):
-                    noise = (noise - noise.mean()) / noise.std()
-                yield noise.expand(latents.shape)
 
 
 def _levels(sigmas: Tensor) -> list[float]:

@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from idlora_pl.ltx2.transformer import LTX2
-from idlora_pl.method.clip_tokens import audio_tokens, video_tokens
 from idlora_pl.method.flow import sample_sigma, velocity, velocity_loss
-from idlora_pl.method.tokens import AVSequence, TextContext, patchify_audio, patchify_video
+from idlora_pl.method.tokens import AVSequence, TextContext, audio_tokens, patchify_audio, patchify_video, video_tokens
 from idlora_pl.nano.corpus import Corpus
 from idlora_pl.nano.muon import StackedMuon
 from idlora_pl.nano.text import NanoTextEncoder

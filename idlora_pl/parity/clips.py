@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from idlora_pl.ltx2.transformer import LTX2
-from idlora_pl.method.clip_tokens import audio_tokens, video_tokens
 from idlora_pl.method.in_context import InContext
-from idlora_pl.method.tokens import AVSequence, TextContext, patchify_audio, patchify_video
+from idlora_pl.method.tokens import AVSequence, TextContext, audio_tokens, patchify_audio, patchify_video, video_tokens
 from idlora_pl.parity.cases import Case
 from idlora_pl.sampling import Stage
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from idlora_pl.ltx2.transformer import LTX2
-from idlora_pl.method.perturbation import Perturbation
+from idlora_pl.method.guidance import Perturbation
 from idlora_pl.method.tokens import AVSequence
 from idlora_pl.parity.cases import Case
 from idlora_pl.parity.findings import Findings, distance

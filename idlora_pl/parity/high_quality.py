@@ -14,9 +14,8 @@ from torch import Tensor
 
 from idlora_pl.ltx2.schedule import STAGE_2_SIGMAS, sigmas
 from idlora_pl.ltx2.transformer import LTX2
-from idlora_pl.method.clip_tokens import audio_tokens, video_tokens
-from idlora_pl.method.res2s import sde_noise
-from idlora_pl.method.tokens import AVSequence, patchify_audio, patchify_video
+from idlora_pl.method.noise import sde_noise
+from idlora_pl.method.tokens import AVSequence, audio_tokens, patchify_audio, patchify_video, video_tokens
 from idlora_pl.parity.clips import (
     SCRIPT,
     context_of,

@@ -14,7 +14,7 @@ from torch import Tensor
 from idlora_pl.ltx2.schedule import sigmas as schedule
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.guidance import guided
-from idlora_pl.method.sampler import released_noise
+from idlora_pl.method.noise import released_noise
 from idlora_pl.method.tokens import AVSequence
 from idlora_pl.parity.cases import Case
 from idlora_pl.parity.clips import Scales, context_of, grid_of, levels_of, n_reference_of, read_scales, start_of, varied

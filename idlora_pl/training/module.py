@@ -23,10 +23,10 @@ from idlora_pl.ltx2.lora import LoRA, attach_lora, attached_lora
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.media import Clip
 from idlora_pl.method.in_context import InContext
+from idlora_pl.method.noise import checked_seed
 from idlora_pl.method.tokens import TextContext, TextFeatures
 from idlora_pl.pipeline import IDLoRAPipeline
 from idlora_pl.sampling import Sampling
-from idlora_pl.seeds import checked_seed
 from idlora_pl.stage_lists import refuse_missing_files, refuse_missing_weights
 from idlora_pl.training.checkpoint import adapter_state, restore_adapter
 from idlora_pl.training.fit_check import refuse_other_base, refuse_uneven_steps

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from idlora_pl.ltx2.presets import PRESETS, preset_named
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.guidance import (
+    UNPERTURBED,
     IdentityGuidance,
     ModalityGuidance,
+    Perturbation,
     PerturbedGuidance,
     TextGuidance,
     guided,
 )
 from idlora_pl.method.in_context import InContext
-from idlora_pl.method.perturbation import UNPERTURBED, Perturbation
-from idlora_pl.method.res2s import sample_res2s, sde_noise
+from idlora_pl.method.noise import sde_noise
+from idlora_pl.method.res2s import sample_res2s
 from idlora_pl.method.sampler import sample_euler
 from idlora_pl.method.tokens import TextContext
 

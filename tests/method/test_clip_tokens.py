@@ -2,8 +2,8 @@
 
 import torch
 
-from idlora_pl.method.clip_tokens import audio_tokens, video_tokens
 from idlora_pl.method.positions import AudioGrid, VideoGrid
+from idlora_pl.method.tokens import audio_tokens, video_tokens
 
 
 def test_only_a_given_first_frame_survives_full_noise():

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from idlora_pl.method.flow import x0_from_velocity
 from idlora_pl.method.guidance import (
+    UNPERTURBED,
     Guidance,
     IdentityGuidance,
     ModalityGuidance,
+    Perturbation,
     PerturbedGuidance,
     TextGuidance,
     guided,
 )
-from idlora_pl.method.perturbation import UNPERTURBED, Perturbation
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
 
 SIGMA = torch.tensor([0.5])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from idlora_pl.method.perturbation import UNPERTURBED, Perturbation
+from idlora_pl.method.guidance import UNPERTURBED, Perturbation
 
 
 @pytest.mark.parametrize(

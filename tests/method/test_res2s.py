@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idlora_pl.method.res2s import sample_res2s, sde_noise
-from idlora_pl.method.sampler import noise_tokens
+from idlora_pl.method.noise import noise_tokens, sde_noise
+from idlora_pl.method.res2s import sample_res2s
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
 
 schedules = st.lists(st.integers(1, 63), unique=True, max_size=6).map(

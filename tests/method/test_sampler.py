@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.method.flow import velocity, x_sigma
-from idlora_pl.method.sampler import noise_generator, noise_tokens, released_noise, sample_euler
+from idlora_pl.method.noise import noise_generator, noise_tokens, released_noise
+from idlora_pl.method.sampler import sample_euler
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
 
 schedules = st.lists(st.integers(1, 63), unique=True).map(
