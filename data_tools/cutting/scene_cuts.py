@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from idlora_pl.media.time_grid import Thumbnails, Timed
+from idlora_pl.media.strips import Thumbnails, Timed
 
 WINDOW = 2
 """Pictures before and after that a change is compared with (PySceneDetect's default)."""

@@ -1,4 +1,4 @@
-"""Read clips, sound, images and metadata from files.
+"""Read clips, sound, images and metadata from files; whatever a file holds, for scoring; or a part of it at a glance.
 
 Letters: F frames, H W pixels, S audio samples.
 """
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 
+import torch
 from av.video.frame import VideoFrame
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.colour import Screen
-from idlora_pl.media.decoding import Size, read_frames, to_rgb
+from idlora_pl.media.decoding import Size, aspect_of, read_frames, timed_frames, to_rgb
 from idlora_pl.media.heif import read_heif
-from idlora_pl.media.sound import at_rate, audible, finite, fitted, mixed_down, samples
+from idlora_pl.media.sound import NoSamplesError, at_rate, audible, finite, fitted, mixed_down, samples
 from idlora_pl.media.source import Source, decoded, frame_rate, opened, shown_name
 
 Path = str | PathLike[str]
@@ -225,3 +226,108 @@ def read_metadata(path: Path) -> dict[str, str]:
         tags |= {str(key): str(value) for key, value in packed.items()}
         del tags["description"]
     return tags
+
+
+_FRAME_RATE_FPS = 25.0
+_SAMPLE_RATE_HZ = 16000
+_PADDING = 1024
+"""Samples of an AAC frame: sound that is longer than its picture by no more is the padding of the last one."""
+
+
+def read_recording(path: str | PathLike[str], *, size: Size | None = None) -> Clip:
+    """Read the clip of any method as it is: no resizing, no resampling, no cut, and no silence added.
+
+    Differs from `read_clip` in what a score depends on: sound that is longer than the picture by more than a frame of
+    the codec is kept, sound that is shorter is not filled up, a varying frame rate becomes the average one by taking
+    the nearest frames, and a file without picture or without sound is a clip with 0 frames or 0 samples.
+
+    Args:
+        path: the file.
+        size: (H, W) that the picture is made to cover, for looking at it; None, for scoring, keeps its size.
+
+    Returns:
+        Clip with F frames and S samples; rates of what is not there are 25 fps and 16 kHz.
+
+    Raises:
+        MediaError: when the file is missing, cannot be decoded or has neither picture nor sound.
+    """
+    with opened(path) as source:
+        has_picture, has_sound = source.has_video, source.has_sound
+        if not (has_picture or has_sound):
+            raise MediaError(f"{source.name} has neither picture nor sound; pass a clip")
+        frames, fps = torch.empty(0, 3, 0, 0, dtype=torch.uint8), _FRAME_RATE_FPS
+        if has_picture:
+            frames, fps = read_frames(source, 0.0, frame_rate(source.video), None, size)
+    waveform, hz = torch.zeros(1, 0), _SAMPLE_RATE_HZ
+    if has_sound:
+        # a second look, because a container is read forwards only
+        with opened(path) as source:
+            waveform, hz = _sound(source)
+    if not len(frames) and not waveform.numel():
+        raise MediaError(f"{shown_name(path)} has streams without frames and without samples; pass another file")
+    n_picture = round(len(frames) / fps * hz)
+    if len(frames) and n_picture < waveform.shape[1] <= n_picture + _PADDING:
+        waveform = waveform[:, :n_picture]
+    return Clip(frames, waveform, fps, hz)
+
+
+def _sound(source: Source) -> tuple[Tensor, int]:
+    try:
+        waveform, hz = samples(source, start_s=0.0 if source.has_video else None)
+    except NoSamplesError:
+        return torch.zeros(1, 0), _SAMPLE_RATE_HZ
+    # limiting to [-1, 1] would turn what is infinite into loud sound; scorers refuse what is not a number
+    return at_rate(waveform.masked_fill(waveform.isinf(), torch.nan), hz, None)
+
+
+@dataclass(frozen=True)
+class Codecs:
+    """What a file is made of, in FFmpeg's names.
+
+    Attributes:
+        container: All names of the format between commas, such as "mov,mp4,m4a,3gp,3g2,mj2".
+        picture: Codec of the picture, "" without one; the cover of a song is none.
+        pixels: How pixels are stored, such as "yuv420p".
+        sound: Codec of the sound, "" without one.
+    """
+
+    container: str
+    picture: str
+    pixels: str
+    sound: str
+
+
+def codecs_of(path: str | PathLike[str]) -> Codecs:
+    """Name the codecs of a file.
+
+    Raises:
+        MediaError: when the file is missing, unreadable, or holds neither picture nor sound.
+    """
+    with opened(path) as source:
+        if not source.has_video and not source.has_sound:
+            raise MediaError(f"{source.name} has neither picture nor sound; pass a clip")
+        picture, pixels = "", ""
+        if source.has_video:
+            picture, pixels = source.video.codec_context.name, source.video.codec_context.pix_fmt or ""
+        sound = source.sound.codec_context.name if source.has_sound else ""
+        return Codecs(source.container.format.name, picture, pixels, sound)
+
+
+def middle_frame(path: str | PathLike[str]) -> Tensor:
+    """Read the frame in the middle of a video, upright, as uint8 (3, H, W).
+
+    Raises:
+        MediaError: when the file is missing, unreadable, or has no frames.
+    """
+    with opened(path) as source:
+        stream = source.video
+        length = (stream.duration or 0) * (stream.time_base or 0) or (source.container.duration or 0) / 1e6
+        # the length in the header may lie, so the last frame before the middle counts
+        middle_s, latest = float(length) / 2, None
+        for time, frame in timed_frames(source, middle_s):
+            if latest is not None and time > middle_s:
+                break
+            latest = frame
+        if latest is None:
+            raise MediaError(f"{source.name} has a video stream without frames; pass another file")
+        return to_rgb(latest, Screen(source.name), aspect=aspect_of(stream))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from idlora_pl.media.clip import MediaError
-from idlora_pl.media.memory import check_clock
+from idlora_pl.media.decoding import check_clock
 from idlora_pl.media.source import Source, decoded, opened
 
 SILENCE_RMS = 1e-4

@@ -1,4 +1,4 @@
-"""Write a clip as mp4 (H.264 and AAC), labelled as AI-generated unless it is a recording."""
+"""Write a clip as mp4 (H.264 and AAC), labelled as AI-generated unless it is a recording; sound as wav; a picture."""
 
 import json
 import os
@@ -11,7 +11,9 @@ from itertools import chain
 import av
 import torch
 from av.audio.frame import AudioFrame
+from av.codec.context import CodecContext
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from torch import Tensor
@@ -190,3 +192,35 @@ def _even(frames: Tensor, scale: int) -> Tensor:
     if frames.shape[3] % 2:
         frames = torch.cat([frames, frames[..., -1:]], 3)
     return frames.contiguous()
+
+
+def write_audio(waveform: Tensor, path: str | os.PathLike[str], sample_rate_hz: int) -> None:
+    """Write a waveform (1 or 2 channels, S) float32 in [-1, 1] as a 16-bit wav file.
+
+    Raises:
+        ValueError: when there are no samples or the channels are not one or two.
+        MediaError: when the disk refuses, or a sample is infinite or not a number.
+    """
+    if waveform.ndim != 2 or waveform.shape[0] not in (1, 2) or waveform.shape[1] == 0:
+        raise ValueError(f"waveform must be (1 or 2, S) with S > 0; got {tuple(waveform.shape)}; mix it down first")
+    finite(waveform, sample_rate_hz, shown_name(path), "it was not written")
+    layout = "mono" if len(waveform) == 1 else "stereo"
+    whole = (waveform * 32768).round().clamp(-32768, 32767).short()
+    with created(path, "wav", "choose another folder or make room") as container:
+        stream = container.add_stream("pcm_s16le", rate=sample_rate_hz, layout=layout)
+        frame = AudioFrame.from_ndarray(whole.T.reshape(1, -1).contiguous().numpy(), format="s16", layout=layout)
+        frame.sample_rate = sample_rate_hz
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+
+
+def write_image(image: Tensor, path: str | os.PathLike[str]) -> None:
+    """Write a picture uint8 (3, H, W) as a png file, without loss."""
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"image must be uint8 (3, H, W); got {tuple(image.shape)}")
+    encoder = CodecContext.create("png", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.height, encoder.width, encoder.pix_fmt, encoder.time_base = *image.shape[1:], "rgb24", Fraction(1)
+    frame = VideoFrame.from_ndarray(image.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
+    with replacing(path) as partial:
+        partial.write_bytes(b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None))))
