@@ -23,7 +23,7 @@ from idlora_pl.components import ClipCodecs, load_codecs, load_text, refuse_miss
 from idlora_pl.distributed import close_at_exit
 from idlora_pl.ltx2.codecs import Codecs
 from idlora_pl.ltx2.presets import PresetName, preset_named
-from idlora_pl.ltx2.tiling import Tiling
+from idlora_pl.ltx2.video_codec import Tiling
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 

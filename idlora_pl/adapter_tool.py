@@ -10,10 +10,9 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
-from idlora_pl.ltx2.adapter_check import misfit
 from idlora_pl.ltx2.adapter_file import read_adapter, write_adapter
-from idlora_pl.ltx2.adapter_format import PAPER_TARGETS, Adapter, AdapterStyle
-from idlora_pl.ltx2.differences import listed
+from idlora_pl.ltx2.adapter_format import PAPER_TARGETS, Adapter, AdapterStyle, misfit
+from idlora_pl.ltx2.checkpoint import listed
 from idlora_pl.ltx2.presets import PRESETS
 from idlora_pl.ltx2.transformer import LTX2
 

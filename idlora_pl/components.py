@@ -11,11 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from idlora_pl.ltx2.codec_loading import CODEC_PARTS
-from idlora_pl.ltx2.codecs import Codecs
+from idlora_pl.ltx2.checkpoint import require_components
+from idlora_pl.ltx2.codecs import CODEC_PARTS, Codecs
 from idlora_pl.ltx2.lora import load_adapter
 from idlora_pl.ltx2.presets import PresetName, preset_named
-from idlora_pl.ltx2.pretrained import require_components
 from idlora_pl.ltx2.single_file import SingleFile
 from idlora_pl.ltx2.text import TextEncoder, refuse_missing_text
 from idlora_pl.ltx2.transformer import LTX2

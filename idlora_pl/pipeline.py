@@ -15,7 +15,7 @@ import torch
 
 from idlora_pl.clip_latents import decoded
 from idlora_pl.components import ClipCodecs, Components, PromptEncoder, attach_adapter, load_components
-from idlora_pl.ltx2.adapters import has_distilled, load_distilled, strengths
+from idlora_pl.ltx2.lora import has_distilled, load_distilled, strengths
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.ltx2.upsampler import LatentUpsampler, load_upsampler
@@ -81,7 +81,7 @@ class IDLoRAPipeline:
             in_context: The recipe of an adapter that does not tell its own, such as the authors' files.
             sampling: None takes the released scripts' settings, for "nano" those of its clips.
             upsampler: Latent upsampler; see `idlora_pl.ltx2.upsampler.LatentUpsampler.from_pretrained`.
-            distilled_lora: Distilled LoRA; see `idlora_pl.ltx2.adapters.load_distilled`.
+            distilled_lora: Distilled LoRA; see `idlora_pl.ltx2.lora.load_distilled`.
             device: Where to run.
         """
         sampling = sampling or default_sampling(base)

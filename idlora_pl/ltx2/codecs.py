@@ -1,5 +1,6 @@
 """Clip <-> latents of LTX-2: the diffusers VAEs and vocoder of a base model under one roof.
 
+The networks come from a diffusers folder or from the authors' file, and are compared with a preset.
 Letters: B clips, F frames, H W pixels, C channels, F' H' W' the video latent grid, S samples, T audio latent
 steps (one step is one audio token, 0.04 s), M frequency bins of an audio latent.
 """
@@ -7,7 +8,7 @@ steps (one step is one audio token, 0.04 s), M frequency bins of an audio latent
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_ltx2 import AutoencoderKLLTX2Video
@@ -16,12 +17,10 @@ from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder, LTX2VocoderWithBWE
 from torch import Tensor
 
 from idlora_pl.ltx2.audio_codec import AudioCodec
-from idlora_pl.ltx2.codec_loading import load_networks
-from idlora_pl.ltx2.codec_presets import CodecPreset, codec_preset_named
-from idlora_pl.ltx2.movable import Movable
-from idlora_pl.ltx2.pretrained import Folder
-from idlora_pl.ltx2.tiling import Tiling
-from idlora_pl.ltx2.video_codec import VideoCodec
+from idlora_pl.ltx2.checkpoint import Folder, Movable, check_config, load_component, read_config, require_components
+from idlora_pl.ltx2.presets import CodecPreset, codec_preset_named
+from idlora_pl.ltx2.single_file import SingleFile, load_part
+from idlora_pl.ltx2.video_codec import Tiling, VideoCodec
 from idlora_pl.method.positions import Geometry
 from idlora_pl.method.tokens import patchify_audio
 
@@ -157,3 +156,50 @@ class Codecs(Movable):
     def decode_audio(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, T, M) to a waveform (B, 2, S) at `sample_rate_hz`."""
         return self.audio.decode(latents)
+
+
+Networks = tuple[AutoencoderKLLTX2Video, AutoencoderKLLTX2Audio, LTX2Vocoder | LTX2VocoderWithBWE]
+CODEC_PARTS = ("vae", "audio_vae", "vocoder")
+"""Folders of a diffusers checkpoint that hold the codecs."""
+
+
+def load_networks(path: Folder, preset: CodecPreset | None, name: str, dtype: torch.dtype | None) -> Networks:
+    """Load video VAE, audio VAE and vocoder.
+
+    Args:
+        path: A diffusers checkpoint folder, or the authors' file.
+        preset: What they should be; None takes what a folder's configs say.
+        name: Of the preset, for messages.
+        dtype: Of the weights; None is float32.
+
+    Raises:
+        ValueError: If a part is missing or is not that of the preset, or a file comes without a preset.
+    """
+    if not Path(path).is_file():
+        return _from_folder(path, preset, name, dtype)
+    if preset is None:
+        raise ValueError(f"{path}: a single file does not say how to build its codecs; pass preset, such as 'ltx2-19b'")
+    return _from_file(SingleFile.opened(Path(path)), preset, name, dtype)
+
+
+def _from_folder(folder: Folder, preset: CodecPreset | None, name: str, dtype: torch.dtype | None) -> Networks:
+    require_components(folder, CODEC_PARTS)
+    if preset is not None:
+        for part, (cls, arguments) in preset.parts.items():
+            check_config(Path(folder) / part, read_config(folder, part), cls, arguments, name)
+    with_bwe = read_config(folder, "vocoder").get("_class_name") == "LTX2VocoderWithBWE"
+    return (
+        load_component(AutoencoderKLLTX2Video, folder, "vae", dtype),
+        load_component(AutoencoderKLLTX2Audio, folder, "audio_vae", dtype),
+        load_component(LTX2VocoderWithBWE if with_bwe else LTX2Vocoder, folder, "vocoder", dtype),
+    )
+
+
+def _from_file(file: SingleFile, preset: CodecPreset, name: str, dtype: torch.dtype | None) -> Networks:
+    networks: dict[str, Any] = {}
+    for part, (cls, arguments) in preset.parts.items():
+        # the vocoder computes buffers that no file holds, so it cannot start on "meta"
+        with torch.device("cpu" if part == "vocoder" else "meta"), torch.random.fork_rng(devices=[]):
+            networks[part] = cls(**arguments)
+        load_part(file, part, networks[part], name, dtype)
+    return networks["vae"], networks["audio_vae"], networks["vocoder"]

@@ -21,8 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from idlora_pl.ltx2.differences import listed
-from idlora_pl.ltx2.pretrained import Folder
+from idlora_pl.ltx2.checkpoint import Folder, listed
 
 MAX_TOKENS = 1024
 _SMOKE_TOKENS = 256

@@ -1,24 +1,29 @@
 """Prompt -> text features -> text context of LTX-2.
 
-Letters: B prompts, L text tokens.
+The frozen connectors are around diffusers' `LTX2TextConnectors`, whose `forward` does both steps at once; here they are
+apart, because shards store what lies between them.
+Letters: B prompts, L text tokens (left-padded), D width of the language model, K its hidden states (layers + 1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 from pathlib import Path
 from typing import Self
 
 import torch
-from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+from diffusers.pipelines.ltx2.connectors import (
+    LTX2TextConnectors,
+    per_layer_masked_mean_norm,
+    per_token_rms_norm,
+)
+from torch import Tensor
 
-from idlora_pl.ltx2.connector_loading import load_connectors
-from idlora_pl.ltx2.connectors import connect_features, project_features, smoke_connectors
+from idlora_pl.ltx2.checkpoint import Folder, Movable, check_config, load_component, read_config, require_components
 from idlora_pl.ltx2.language_model import LanguageModel, find_language_model
-from idlora_pl.ltx2.movable import Movable
-from idlora_pl.ltx2.presets import preset_named
-from idlora_pl.ltx2.pretrained import Folder, require_components
-from idlora_pl.ltx2.text_presets import ConnectorPreset
+from idlora_pl.ltx2.presets import ConnectorPreset, connector_preset_named, preset_named, smoke_connector_preset
+from idlora_pl.ltx2.single_file import SingleFile, load_part
 from idlora_pl.method.tokens import TextContext, TextFeatures
 
 
@@ -162,3 +167,89 @@ class TextEncoder(Movable):
         """
         with torch.autocast(self.device.type, enabled=False):
             return connect_features(self.connectors, features)
+
+
+def normalise_layers(hidden_states: Tensor, mask: Tensor) -> Tensor:
+    """Normalise per prompt and layer as LTX-2 19B does: 8 (x - mean) / (max - min + 1e-6).
+
+    Mean, maximum and minimum are taken over tokens and width.
+
+    Args:
+        hidden_states: (B, L, D, K).
+        mask: (B, L) bool, True = token; tokens stand at the end.
+
+    Returns:
+        (B, L, D*K), layer index fastest, zero on padding.
+    """
+    return per_layer_masked_mean_norm(hidden_states, mask.sum(1), hidden_states.device, padding_side="left")
+
+
+def normalise_tokens(hidden_states: Tensor, mask: Tensor) -> Tensor:
+    """Normalise per token and layer as LTX-2.3 does: x / sqrt(mean of x^2 over width + 1e-6)."""
+    return per_token_rms_norm(hidden_states).flatten(2).masked_fill(~mask[:, :, None], 0.0)
+
+
+def project_features(connectors: LTX2TextConnectors, hidden_states: Tensor, mask: Tensor) -> TextFeatures:
+    """Turn all hidden states of the language model into text features, as the layout of `connectors` says.
+
+    Args:
+        connectors: Whose projections are used; one for both modalities (19B) or one each (2.3).
+        hidden_states: (B, L, D, K).
+        mask: (B, L) bool, True = token.
+
+    Returns:
+        Features before the connectors: (B, L, D) twice (19B), or of the two hidden widths (2.3).
+    """
+    config = connectors.config
+    hidden_states = hidden_states.to(connectors.dtype)
+    if not config["per_modality_projections"]:
+        features = connectors.text_proj_in(normalise_layers(hidden_states, mask))
+        return TextFeatures(features, features.clone(), mask)
+    normed = normalise_tokens(hidden_states, mask)
+    return TextFeatures(
+        connectors.video_text_proj_in(normed * sqrt(config["video_hidden_dim"] / config["caption_channels"])),
+        connectors.audio_text_proj_in(normed * sqrt(config["audio_hidden_dim"] / config["caption_channels"])),
+        mask,
+    )
+
+
+def connect_features(connectors: LTX2TextConnectors, features: TextFeatures) -> TextContext:
+    """Run the two connectors: tokens move to the front, registers fill the rest, so nothing is masked."""
+    dtype = connectors.dtype
+    bias = (features.mask.to(dtype) - 1)[:, None, None] * torch.finfo(dtype).max
+    video, _ = connectors.video_connector(features.video.to(dtype), bias)
+    audio, _ = connectors.audio_connector(features.audio.to(dtype), bias)
+    return TextContext(video, audio)
+
+
+def smoke_connectors(width: int, n_hidden_states: int) -> LTX2TextConnectors:
+    """Build random connectors in the 19B layout; see `smoke_connector_preset`."""
+    return LTX2TextConnectors(**smoke_connector_preset(width, n_hidden_states))
+
+
+def load_connectors(
+    path: Folder, preset: str | ConnectorPreset | None, dtype: torch.dtype | None
+) -> LTX2TextConnectors:
+    """Load the text connectors.
+
+    Args:
+        path: A diffusers checkpoint folder with `connectors/`, or the authors' file.
+        preset: What they should be; None takes what a folder's config says.
+        dtype: Of the weights; None is float32.
+
+    Raises:
+        ValueError: If they are missing or not those of the preset, or a file comes without a preset.
+    """
+    name = preset if isinstance(preset, str) else "given"
+    wanted = connector_preset_named(preset) if isinstance(preset, str) else preset
+    if not Path(path).is_file():
+        if wanted is not None:
+            place = Path(path) / "connectors"
+            check_config(place, read_config(path, "connectors"), LTX2TextConnectors, wanted, name)
+        return load_component(LTX2TextConnectors, path, "connectors", dtype)
+    if wanted is None:
+        raise ValueError(f"{path}: a single file does not say how to build its connectors; pass preset")
+    with torch.device("meta"):
+        connectors = LTX2TextConnectors(**wanted)
+    load_part(SingleFile.opened(Path(path)), "connectors", connectors, name, dtype)
+    return connectors

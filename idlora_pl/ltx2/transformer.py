@@ -1,9 +1,10 @@
 """LTX-2 as a velocity field: an AVSequence and a noise level in, two velocities out.
 
+Its weights come from a diffusers folder, the authors' file, or a file with diffusers' names.
 Letters: B batch, N tokens, C channels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,11 +13,18 @@ import torch
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
 from torch import Tensor, nn
 
+from idlora_pl.ltx2.attention import (
+    BlindQueries,
+    HideKeys,
+    IsolateSamples,
+    NotedRotary,
+    PerturbSelfAttention,
+    text_bias,
+)
+from idlora_pl.ltx2.checkpoint import Stored, check_config, differences, folder_tensors, full_config, read_tensors
 from idlora_pl.ltx2.presets import Preset, preset_named
-from idlora_pl.ltx2.weights import read_weights
+from idlora_pl.ltx2.single_file import SingleFile
 from idlora_pl.method.guidance import UNPERTURBED, Modality, Perturbation
-from idlora_pl.method.masks import text_bias
-from idlora_pl.method.processors import BlindQueries, HideKeys, IsolateSamples, NotedRotary, PerturbSelfAttention
 from idlora_pl.method.tokens import AVSequence
 
 # The model embeds noise levels in thousandths.
@@ -166,3 +174,40 @@ class LTX2(nn.Module):
                 f"perturbation.blocks must lie in 0..{n_blocks - 1} for {self.preset.name}; got {blocks}; "
                 f"the preset's own block is {self.preset.stg_block}"
             )
+
+
+def read_weights(path: Path, preset: Preset, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read the weights of a base model.
+
+    Args:
+        path: a folder in diffusers' layout, or one safetensors file with the authors' names or with diffusers'.
+        preset: the base model that they should belong to.
+        expected: a state dict with the needed names, shapes and dtypes; its tensors may lie on "meta".
+
+    Returns:
+        The tensors by name, in the expected dtypes.
+
+    Raises:
+        FileNotFoundError: when there is nothing at the path.
+        ValueError: when settings, names or shapes are not those of the preset.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder; pass the weights of preset {preset.name!r}")
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(
+                f"{path}: no config.json and no transformer/; give a diffusers checkpoint folder, its transformer "
+                "folder, or the authors' safetensors file"
+            )
+        config = LTX2VideoTransformer3DModel.load_config(path)
+        check_config(path, config, LTX2VideoTransformer3DModel, preset.config, preset.name)
+        tensors: Mapping[str, Stored] = folder_tensors(path)
+    else:
+        file = SingleFile.opened(path)
+        if file.is_the_authors:
+            own = full_config(LTX2VideoTransformer3DModel, preset.config)
+            return file.state("transformer", expected, own, preset.name)
+        tensors = file.tensors
+    if wrong := differences(tensors, expected):
+        raise ValueError(f"{path}: not the weights of preset {preset.name!r} ({wrong}); pass the preset that made them")
+    return read_tensors(tensors, {name: weight.dtype for name, weight in expected.items()})

@@ -14,9 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from idlora_pl.ltx2.checkpoint import Movable, load_component
 from idlora_pl.ltx2.codecs import Codecs
-from idlora_pl.ltx2.movable import Movable
-from idlora_pl.ltx2.pretrained import load_component
 
 # Convolutions of mid_channels in groups of 32: the smallest network that diffusers' class can be.
 _SMOKE = {"mid_channels": 32, "num_blocks_per_stage": 1}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from idlora_pl.method.masks import text_bias
+from idlora_pl.ltx2.attention import text_bias
 from idlora_pl.method.tokens import AVSequence, HiddenText
 from idlora_pl.parity.cases import Case
 

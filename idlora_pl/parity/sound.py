@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from idlora_pl.ltx2.mel import LogMel
+from idlora_pl.ltx2.audio_codec import LogMel
 from idlora_pl.parity.cases import Case
 from idlora_pl.parity.findings import Findings
 

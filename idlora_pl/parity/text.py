@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idlora_pl.ltx2.connectors import (
+from idlora_pl.ltx2.presets import connector_preset_named
+from idlora_pl.ltx2.text import (
     LTX2TextConnectors,
     connect_features,
     normalise_layers,
     normalise_tokens,
     project_features,
 )
-from idlora_pl.ltx2.text_presets import connector_preset_named
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.parity.cases import LAYOUTS, Case
 from idlora_pl.parity.findings import Findings

@@ -13,10 +13,8 @@ from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from idlora_pl.ltx2.adapter_check import misfit
-from idlora_pl.ltx2.adapter_file import DIFFUSERS_NAME, read_adapter, write_adapter
-from idlora_pl.ltx2.adapter_format import PAPER_TARGETS, Adapter, LoRA
-from idlora_pl.ltx2.adapter_metadata import git_commit
+from idlora_pl.ltx2.adapter_file import DIFFUSERS_NAME, git_commit, read_adapter, write_adapter
+from idlora_pl.ltx2.adapter_format import PAPER_TARGETS, Adapter, LoRA, misfit
 from idlora_pl.ltx2.lora import adapter_of, attach_lora, attached_lora, load_adapter, lora_state_dict, save_adapter
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.in_context import InContext

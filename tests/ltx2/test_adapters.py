@@ -7,9 +7,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from idlora_pl.ltx2.adapter_metadata import PEFT_ENTRY
-from idlora_pl.ltx2.adapters import has_distilled, load_distilled, strengths
-from idlora_pl.ltx2.lora import attach_lora, attached_lora, load_adapter, lora_state_dict, save_adapter
+from idlora_pl.ltx2.adapter_file import PEFT_ENTRY
+from idlora_pl.ltx2.lora import (
+    attach_lora,
+    attached_lora,
+    has_distilled,
+    load_adapter,
+    load_distilled,
+    lora_state_dict,
+    save_adapter,
+    strengths,
+)
 from idlora_pl.ltx2.presets import preset_named
 from idlora_pl.ltx2.transformer import LTX2
 

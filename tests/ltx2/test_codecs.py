@@ -9,7 +9,7 @@ from diffusers.pipelines.ltx2.vocoder import LTX2VocoderWithBWE
 from safetensors.torch import load_file, save_file
 
 from idlora_pl.ltx2.codecs import Codecs
-from idlora_pl.ltx2.tiling import Tiling
+from idlora_pl.ltx2.video_codec import Tiling
 
 
 def spied(module, run):

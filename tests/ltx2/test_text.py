@@ -5,10 +5,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Gemma3ForConditionalGeneration
 
-from idlora_pl.ltx2.connectors import normalise_layers, smoke_connectors
 from idlora_pl.ltx2.language_model import LanguageModel
 from idlora_pl.ltx2.presets import preset_named
-from idlora_pl.ltx2.text import TextEncoder
+from idlora_pl.ltx2.text import TextEncoder, normalise_layers, smoke_connectors
 from idlora_pl.method.tokens import TextContext, TextFeatures
 
 PROMPTS = [

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from idlora_pl.ltx2.attention import HIDDEN, text_bias
 from idlora_pl.method.in_context import InContext
-from idlora_pl.method.masks import HIDDEN, text_bias
 from idlora_pl.method.tokens import TextContext
 
 

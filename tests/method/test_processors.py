@@ -5,9 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from idlora_pl.ltx2.attention import HIDDEN, BlindQueries, HideKeys, IsolateSamples, NotedRotary, PerturbSelfAttention
 from idlora_pl.method.guidance import Perturbation
-from idlora_pl.method.masks import HIDDEN
-from idlora_pl.method.processors import BlindQueries, HideKeys, IsolateSamples, NotedRotary, PerturbSelfAttention
 
 
 class PlainAttention:

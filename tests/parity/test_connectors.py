@@ -8,10 +8,7 @@ import torch
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from safetensors.torch import load_file
 
-from idlora_pl.ltx2.connectors import (
-    connect_features,
-    project_features,
-)
+from idlora_pl.ltx2.text import connect_features, project_features
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from idlora_pl.ltx2.mel import LogMel
+from idlora_pl.ltx2.audio_codec import LogMel
 
 GOLDEN = Path(__file__).parent / "golden"
 CASE = json.loads((GOLDEN / "mel.json").read_text())

@@ -2,9 +2,10 @@
 
 The transformer hands rotary embeddings through its blocks to the attention processors untouched.
 `NotedRotary` is such an embedding with notes on it, so a processor needs no state of its own: gradient
-checkpointing replays a call with the notes of that call, whatever ran in between.
+checkpointing replays a call with the notes of that call, whatever ran in between. Who sees the prompt is an additive
+bias of the attention towards the text.
 
-Letters: B batch, N queries, C channels.
+Letters: B batch, N queries, C channels, L text tokens.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from idlora_pl.method.guidance import UNPERTURBED, Modality, Perturbation
+from idlora_pl.method.tokens import AVSequence, HiddenText
 
 Rotary = tuple[Tensor, Tensor]
 
@@ -194,3 +196,40 @@ class PerturbSelfAttention(_Wrapper):
         if perturbation.samples is None:
             return perturbed
         return torch.where(perturbation.samples.to(perturbed.device)[:, None, None], perturbed, self.inner(*arguments))
+
+
+# As hidden as finfo.min: the softmax weight is 0 beside a visible key, and a row full of it is uniform.
+# finfo.min itself overflows to -inf when it is cast from float32 to bfloat16 or multiplied by log2(e).
+HIDDEN = -1e30
+
+
+def text_bias(sequence: AVSequence, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+    """Additive attention biases towards the text.
+
+    Reference rows that do not see the text hold `HIDDEN` everywhere for "uniform" (the authors' mask: they
+    get the mean of all text values) and -inf everywhere for "nothing" (`BlindQueries` makes them zero).
+
+    Args:
+        sequence: names the text mask, the number of reference tokens and what they see.
+        dtype: dtype of the biases.
+
+    Returns:
+        (B, 1, L) for video or None, (B, 1 or N, L) for audio or None; None means that everything is seen.
+    """
+    bias = None
+    if sequence.text.mask is not None:
+        bias = (~sequence.text.mask[:, None]).to(dtype) * HIDDEN
+    n_reference = sequence.audio.n_reference
+    if sequence.reference_sees_text or not n_reference:
+        return bias, bias
+    batch, n_audio, _ = sequence.audio.latents.shape
+    n_text = sequence.text.audio.shape[1]
+    rows = torch.zeros(batch, n_audio, n_text, dtype=dtype, device=sequence.audio.latents.device)
+    if bias is not None:
+        rows = rows + bias
+    rows[:, :n_reference] = _hidden_value(sequence.hidden_text)
+    return bias, rows
+
+
+def _hidden_value(hidden_text: HiddenText) -> float:
+    return HIDDEN if hidden_text == "uniform" else float("-inf")
