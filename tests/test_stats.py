@@ -11,13 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from idlora_pl.bootstrap import bootstrap_means, cluster_sums
-from idlora_pl.intervals import cluster_spread
-from idlora_pl.stats import (
-    clustered_interval,
-    paired_difference,
-    sign_flip_p_value,
-)
+from idlora_pl.results.intervals import bootstrap_means, cluster_spread, cluster_sums
+from idlora_pl.results.statistics import clustered_interval, paired_difference, sign_flip_p_value
 
 
 def clustered_sample(

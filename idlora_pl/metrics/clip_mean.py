@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from idlora_pl.curve import Curve
 from idlora_pl.media import Clip
 from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.results.row import Curve
 
 __all__ = ["ClipMean", "ClipScore", "Curve", "Expected", "mono", "scored"]
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.text import word_error_rate
 
-from idlora_pl.curve import AT_EDGE
+from idlora_pl.results.row import AT_EDGE
 
 
 def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from idlora_pl.curve import AT_EDGE, BY_CHANCE
 from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.results.row import AT_EDGE, BY_CHANCE
 
 STEPS_PER_FRAME = 4
 """Lags are in frames of 0.04 s whatever the frame rate, as SyncNet's offset is."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from idlora_pl.report.scores import ScoreRow
+from idlora_pl.results.scores_file import ScoreRow
 
 _SHORT = 12
 """Digits of a hash that are printed."""

@@ -8,10 +8,10 @@ from statistics import fmean
 from idlora_pl.report.agreement import refuse_unlike_rows
 from idlora_pl.report.cells import Cell, Comparison, Penalised, Reproduction
 from idlora_pl.report.remarks import has_failed, remarks_of
-from idlora_pl.report.row import N_ITEMS
-from idlora_pl.report.scores import ScoreRow, metric_names
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
-from idlora_pl.stats import Interval, PairedDifference, are_shares, clustered_interval, paired_difference
+from idlora_pl.results.row import N_ITEMS
+from idlora_pl.results.scores_file import ScoreRow, metric_names
+from idlora_pl.results.statistics import Interval, PairedDifference, are_shares, clustered_interval, paired_difference
 
 
 def build_table(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from idlora_pl.stats import Interval, PairedDifference
+from idlora_pl.results.statistics import Interval, PairedDifference
 
 
 @dataclass(frozen=True)

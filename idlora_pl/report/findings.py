@@ -11,7 +11,7 @@ from idlora_pl.report.cells import Comparison
 from idlora_pl.report.render import difference_text, p_text, penalty_text
 from idlora_pl.report.speakers import TOO_FEW
 from idlora_pl.report.table import Column, Table
-from idlora_pl.stats import PairedDifference
+from idlora_pl.results.statistics import PairedDifference
 
 ALPHA = 0.05
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from idlora_pl.report.row import ScoreRow
+from idlora_pl.results.row import ScoreRow
 
 
 def mixed_versions(scores: Sequence[ScoreRow]) -> tuple[str, ...]:

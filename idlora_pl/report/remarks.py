@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from idlora_pl.curve import DOUBTS
 from idlora_pl.report.agreement import unlike_versions, unnamed_scorers
 from idlora_pl.report.mixed import mixed_versions
-from idlora_pl.report.reasons import is_failure
-from idlora_pl.report.scores import ScoreRow, metric_names
 from idlora_pl.report.table import Table
+from idlora_pl.results.row import DOUBTS, is_failure
+from idlora_pl.results.scores_file import ScoreRow, metric_names
 
 
 def remarks_of(table: Table, scores: Sequence[ScoreRow], by_row: Mapping[str, Sequence[ScoreRow]]) -> Iterator[str]:

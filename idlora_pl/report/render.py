@@ -4,7 +4,7 @@ from idlora_pl.report.cells import Comparison
 from idlora_pl.report.sheet import Sheet
 from idlora_pl.report.speakers import few_speakers
 from idlora_pl.report.table import Column, Row, Table
-from idlora_pl.stats import PairedDifference
+from idlora_pl.results.statistics import PairedDifference
 
 DASH = "–"
 UNVERIFIED = "unverified"

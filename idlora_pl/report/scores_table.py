@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from idlora_pl.report.build import build_table
-from idlora_pl.report.scores import ScoreRow, located, metric_names, read_scores, row_names
 from idlora_pl.report.table import COLUMNS, Column, Table
+from idlora_pl.results.scores_file import ScoreRow, located, metric_names, read_scores, row_names
 
 
 def table_from_scores(

@@ -9,9 +9,9 @@ from typing import Any
 
 from idlora_pl.report.build import build_table
 from idlora_pl.report.declared import declared, quoted_row
-from idlora_pl.report.scores import ScoreRow, located, read_scores, row_names
 from idlora_pl.report.scores_table import table_from_scores
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
+from idlora_pl.results.scores_file import ScoreRow, located, read_scores, row_names
 
 
 def read_table(

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from idlora_pl.report.cells import Cell, Comparison, Penalised, Reproduction
-from idlora_pl.stats import Interval
+from idlora_pl.results.statistics import Interval
 
 Direction = Literal["higher", "lower", "near zero"]
 _ARROWS = {"higher": "↑", "lower": "↓", "near zero": "→0"}

@@ -10,8 +10,8 @@ from idlora_pl.report.figure import to_png
 from idlora_pl.report.markdown import to_markdown
 from idlora_pl.report.page.document import to_html
 from idlora_pl.report.page.shown import linked, paths_of
-from idlora_pl.report.scores import ScoreRow
 from idlora_pl.report.table import COLUMNS, Column, Table
+from idlora_pl.results.scores_file import ScoreRow
 
 TABLE_FILES = ("table.json", "table.md", "table.tex", "table.csv", "paired.csv", "figure.png")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from idlora_pl.metrics.clip_mean import ClipMean
-from idlora_pl.report.row import ScorerFacts
+from idlora_pl.results.row import ScorerFacts
 from idlora_pl.scorers.card import Card, Unavailable
 from idlora_pl.scorers.nano import CARDS as NANO
 from idlora_pl.scorers.proof import missing_inputs, prove

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from idlora_pl.report.row import ScoreRow
+from idlora_pl.results.row import ScoreRow
 from idlora_pl.scoring.clips import ClipSource, short_hash
 from idlora_pl.scoring.expected import Entry, item_digest
 from idlora_pl.scoring.rows import relative

@@ -11,7 +11,7 @@ from typing import Any
 
 import idlora_pl
 from idlora_pl.data.prompts import manifest_name
-from idlora_pl.report.row import N_ITEMS, ScoreRow
+from idlora_pl.results.row import N_ITEMS, ScoreRow
 from idlora_pl.scorers.loading import Scorer
 
 NAME, DIGEST = "manifest", "manifest_sha256"

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from idlora_pl.files import locked
-from idlora_pl.report.row import ScoreRow
-from idlora_pl.report.scores import drop_scores, read_scores
-from idlora_pl.report.scores_file import read_lines
+from idlora_pl.results.row import ScoreRow
+from idlora_pl.results.scores_file import drop_scores, read_lines, read_scores
 from idlora_pl.scorers.loading import Scorer
 from idlora_pl.scoring.clips import ClipSource
 from idlora_pl.scoring.expected import Entry

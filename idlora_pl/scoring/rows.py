@@ -9,7 +9,7 @@ from typing import Any
 
 from idlora_pl.media import Clip, MediaError, read_recording
 from idlora_pl.metrics.clip_mean import ClipScore
-from idlora_pl.report.row import ScoreRow
+from idlora_pl.results.row import ScoreRow
 from idlora_pl.scorers.loading import Scorer
 from idlora_pl.scoring.clips import ClipSource, short_hash
 from idlora_pl.scoring.expected import Entry, Wanted, item_digest, wanted_of

@@ -23,8 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from idlora_pl.report.row import ScoreRow
-from idlora_pl.report.scores import append_scores
+from idlora_pl.results.row import ScoreRow
+from idlora_pl.results.scores_file import append_scores
 from idlora_pl.scorers.loading import Scorer, load_scorers
 from idlora_pl.scorers.weights import WEIGHTS
 from idlora_pl.scoring.origin import with_versions

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from idlora_pl.intervals import Ends, Spread, share_interval, share_p_value, student_interval
+from idlora_pl.results.intervals import Ends, Spread, share_interval, share_p_value, student_interval
 from idlora_pl.study.statistics import Ratings
 
 FEWEST = 3

@@ -19,8 +19,8 @@ from idlora_pl.data.prompts import read_prompts, refuse_unusable
 from idlora_pl.distributed import OwnShare
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.build import clip_values
-from idlora_pl.report.row import ScorerFacts, ScoreRow
-from idlora_pl.report.scores import metric_names, replace_scores
+from idlora_pl.results.row import ScorerFacts, ScoreRow
+from idlora_pl.results.scores_file import metric_names, replace_scores
 from idlora_pl.scorers.loading import Scorer, load_scorers
 from idlora_pl.scorers.registry import NEAR_ZERO
 from idlora_pl.scorers.weights import WEIGHTS

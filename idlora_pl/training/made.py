@@ -10,7 +10,7 @@ import lightning as L
 
 from idlora_pl.media import Clip, MediaError, write_clip
 from idlora_pl.media.sound import UnusableSoundError
-from idlora_pl.report.scores_file import read_lines
+from idlora_pl.results.scores_file import read_lines
 
 Made = Sequence[tuple[dict[str, Any], Clip]]
 """Entries of a prompt file with what was generated from them."""

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idlora_pl.curve import AT_EDGE
 from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.face_track import FaceTrack
@@ -25,6 +24,7 @@ from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.nano.render import render
 from idlora_pl.nano.world import FRAME_RATE_FPS, SAMPLE_RATE_HZ, script, speaker
+from idlora_pl.results.row import AT_EDGE
 from idlora_pl.scorers.nano import NanoLipSync
 
 PER_FRAME = round(SAMPLE_RATE_HZ / FRAME_RATE_FPS)

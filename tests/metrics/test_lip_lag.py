@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idlora_pl.curve import AT_EDGE, BY_CHANCE
 from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.lag_peaks import CHANCE, chance_correlation, doubts_of, lag_correlations, peak_of, windowed_peaks
@@ -23,6 +22,7 @@ from idlora_pl.metrics.lip_lag import (
     syllables,
 )
 from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.results.row import AT_EDGE, BY_CHANCE
 
 DOCS = (Path(__file__).parents[2] / "docs/scoring.md").read_text()
 

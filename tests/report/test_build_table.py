@@ -6,7 +6,7 @@ import pytest
 
 from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
 from idlora_pl.report.export import to_csv, to_latex
-from idlora_pl.stats import clustered_interval, paired_difference
+from idlora_pl.results.statistics import clustered_interval, paired_difference
 
 
 def rows_of(name: str, values: dict[str, float | None], metric: str = "wer") -> list[ScoreRow]:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from idlora_pl.curve import AT_EDGE, BY_CHANCE, Curve
 from idlora_pl.report import Column, ScorerFacts, ScoreRow, build_table, to_markdown
 from idlora_pl.report.page.document import to_html
 from idlora_pl.report.page.items import doubts_about, page_data
 from idlora_pl.report.page.shown import Shown, linked, paths_of
+from idlora_pl.results.row import AT_EDGE, BY_CHANCE, Curve
 
 
 def data_of(shelf, **shown_as):

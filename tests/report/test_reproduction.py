@@ -8,7 +8,7 @@ import pytest
 
 from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
 from idlora_pl.report.export import latex_text, to_csv, to_latex
-from idlora_pl.report.row import ScorerFacts
+from idlora_pl.results.row import ScorerFacts
 
 WER = Column("wer", "WER", "lower", worst=1.0)
 SIM = Column("sim", "Sim_a", "higher")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from idlora_pl.metrics.clip_mean import Curve
 from idlora_pl.report import ScorerFacts, ScoreRow, append_scores, read_scores
-from idlora_pl.report.scores import drop_scores, replace_scores
+from idlora_pl.results.scores_file import drop_scores, replace_scores
 
 
 def row(key: str = "k1", name: str = "negative", **scores: float | None) -> ScoreRow:

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from idlora_pl.report import ScoreRow, append_scores, read_table, table_from_yaml, to_markdown
-from idlora_pl.report.row import ScorerFacts
 from idlora_pl.report.write import write_report
+from idlora_pl.results.row import ScorerFacts
 from idlora_pl.table_tool import known_columns
 
 FROZEN = """\

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from idlora_pl.curve import Curve
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.media import Clip, MediaError, read_clip, read_recording, write_audio
 from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected
-from idlora_pl.report.row import ScorerFacts
+from idlora_pl.results.row import Curve, ScorerFacts
 from idlora_pl.scorers.loading import Scorer
 from idlora_pl.scoring import ClipSource, expected_of, score_clip, score_source, wanted_of
 from tests.media.conftest import write_floats

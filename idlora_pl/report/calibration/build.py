@@ -10,9 +10,9 @@ from idlora_pl.report.calibration.fit import Fit, fit_of, honest
 from idlora_pl.report.calibration.grid import Grid, grid_of
 from idlora_pl.report.calibration.published import Published
 from idlora_pl.report.calibration.verdict import Evidence, Verdict, verdict
-from idlora_pl.report.scores import ScoreRow, metric_names, row_names
 from idlora_pl.report.table import Column
-from idlora_pl.stats import Interval, clustered_interval
+from idlora_pl.results.scores_file import ScoreRow, metric_names, row_names
+from idlora_pl.results.statistics import Interval, clustered_interval
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from idlora_pl.bootstrap import bootstrap_means, cluster_sums, expanded_interval
 from idlora_pl.report.calibration.grid import Grid
 from idlora_pl.report.calibration.ranking import agreeing_pairs, kendall_tau, order_p_value
 from idlora_pl.report.table import Column
-from idlora_pl.stats import Interval, clustered_interval
+from idlora_pl.results.intervals import bootstrap_means, cluster_sums, expanded_interval
+from idlora_pl.results.statistics import Interval, clustered_interval
 
 Floats = NDArray[np.float64]
 

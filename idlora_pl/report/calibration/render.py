@@ -13,7 +13,7 @@ from idlora_pl.report.calibration.notes import notes
 from idlora_pl.report.calibration.verdict import size
 from idlora_pl.report.render import DASH, interval, number, p_value
 from idlora_pl.report.table import Column
-from idlora_pl.stats import Interval
+from idlora_pl.results.statistics import Interval
 
 _PER_TABLE = 3
 """Scores beside each other in one table, so that it fits a screen."""

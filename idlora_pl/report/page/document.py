@@ -9,13 +9,13 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from idlora_pl.curve import DOUBTS
 from idlora_pl.files import read_text
 from idlora_pl.report.page.items import Data, page_data
 from idlora_pl.report.page.shown import Shown
 from idlora_pl.report.render import blocks, cell_text, count_text, notes
-from idlora_pl.report.scores import ScoreRow
 from idlora_pl.report.table import COLUMNS, Column, Table
+from idlora_pl.results.row import DOUBTS
+from idlora_pl.results.scores_file import ScoreRow
 
 GENERATOR = '<meta name="generator" content="idlora table">'
 _FEW_LINES = 8

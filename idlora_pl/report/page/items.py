@@ -4,12 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from idlora_pl.curve import Curve
 from idlora_pl.prompt import split_prompt
 from idlora_pl.report.page.shown import Shown
-from idlora_pl.report.row import ScoreRow
-from idlora_pl.report.scores import metric_names
 from idlora_pl.report.table import COLUMNS, Column, Table
+from idlora_pl.results.row import Curve, ScoreRow
+from idlora_pl.results.scores_file import metric_names
 
 Data = dict[str, Any]
 

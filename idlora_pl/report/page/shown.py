@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from idlora_pl.report.row import PATHS, ScoreRow
+from idlora_pl.results.row import PATHS, ScoreRow
 
 SOUND_ENDINGS = (".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aac")
 _PLAYED = tuple(name for name in PATHS if name != "first_frame")

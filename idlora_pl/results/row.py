@@ -2,7 +2,9 @@
 
 A line holds `key`, `row`, `speaker`, `seed`, `scorer`, `scores` and `reasons`, and, where there is something to say,
 `notes` (of the clip), `weights`, `verified`, `versions`, `details` and `curves` (of the scorer). Lines of older
-versions hold all scores of a clip flat beside `key`; they are still read.
+versions hold all scores of a clip flat beside `key`; they are still read. A reason says whose fault it is that a score
+is missing, for only what a clip fails at counts against its method; its codes are those of docs/scoring.md.
+Nothing here needs torch, so that tables are read quickly.
 """
 
 import json
@@ -11,8 +13,30 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from idlora_pl.curve import Curve
 from idlora_pl.files import parsed_json
+
+AT_EDGE = "at the edge of the search"
+BY_CHANCE = "with a correlation that unrelated curves reach"
+DOUBTS = (AT_EDGE, BY_CHANCE)
+"""Why a lag may be none; a scorer writes them into the detail `<score>_doubt` of a clip."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A score over time: values[i] belongs to the window that starts at start_s + i * step_s.
+
+    Attributes:
+        start_s: Start of the first window.
+        step_s: From the start of a window to that of the next.
+        values: The scores; None where there is none.
+        marked: Places of values that may be none (see `DOUBTS`).
+    """
+
+    start_s: float
+    step_s: float
+    values: tuple[float | None, ...]
+    marked: tuple[int, ...] = ()
+
 
 PATHS = ("clip", "reference", "target", "first_frame")
 """Notes that are paths, relative to the file that the row stands in."""
@@ -240,3 +264,35 @@ def _texts(what: str, value: object) -> dict[str, str]:
     if wrong := [name for name, text in found.items() if not isinstance(text, str)]:
         raise ValueError(f"{what} of {wrong[0]} must be text; got {found[wrong[0]]!r}")
     return found
+
+
+_OF_THE_ITEM = {
+    "clip_not_given",
+    "no_other_clip",
+    "no_other_speaker",
+    "no_target",
+    "no_reference",
+    "no_expected_words",
+    "no_expected_environment",
+    "no_environment_text",
+    "no_style_text",
+    "no_sounds_text",
+    "words_not_in_grammar",
+    "language_unknown",
+    "text_too_long",
+    "scorer_failed",
+}
+_OF_OTHER_RECORDINGS = ("reference_", "target_")
+
+
+def is_failure(reason: str) -> bool:
+    """Say whether a clip has no score because of what the clip is like.
+
+    What the item lacks, a reference or target that cannot be used, a clip that the method never published, and an error
+    of ours are no failures of the method.
+
+    Example:
+        >>> is_failure("no_face"), is_failure("target_no_face"), is_failure("words_not_in_grammar")
+        (True, False, False)
+    """
+    return reason not in _OF_THE_ITEM and not reason.startswith(_OF_OTHER_RECORDINGS)

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from idlora_pl.bootstrap import N_RESAMPLES, Floats, chunks, cluster_sums
-from idlora_pl.intervals import (
+from idlora_pl.results.intervals import (
+    N_RESAMPLES,
+    Floats,
     Spread,
+    chunks,
     cluster_spread,
+    cluster_sums,
     share_interval,
     signed_interval,
     student_interval,
