@@ -20,8 +20,7 @@ from rich.progress import track
 from scipy.stats import norm
 
 from idlora_pl.files import replacing
-from idlora_pl.metrics.lag_peaks import CHANCE, lag_correlations
-from idlora_pl.metrics.lip_lag import syllables
+from idlora_pl.metrics.lip_lag import CHANCE, lag_correlations, syllables
 from idlora_pl.report import Claim, Column, ScoreRow, build_table
 from idlora_pl.report.findings import finding
 from idlora_pl.report.markdown import sheet_markdown

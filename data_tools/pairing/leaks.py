@@ -17,8 +17,7 @@ from torchaudio.transforms import MelSpectrogram
 
 from data_tools.verb.lists import Row
 from idlora_pl.media import Clip
-from idlora_pl.metrics.clip_mean import mono
-from idlora_pl.metrics.scorable import check_waveform
+from idlora_pl.metrics.clip_mean import check_waveform, mono
 
 CERTAIN = ("speaker", "video", "same_file", "same_sound")
 """Kinds that are leaks; `same_voice` and `same_face` are suspicions, which a person has to look at."""

@@ -14,12 +14,10 @@ from scipy.linalg import eigh
 from torch import Tensor, nn
 
 from idlora_pl.media import Clip
-from idlora_pl.metrics.clip_mean import ClipMean, mono
+from idlora_pl.metrics.clip_mean import ClipMean, check_embedding, check_frames, check_waveform, mono
 from idlora_pl.metrics.embedders import FaceEmbedder, SpeakerEmbedder
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames
-from idlora_pl.metrics.scorable import check_embedding, check_frames, check_waveform
-from idlora_pl.metrics.speaker import SpeakerSimilarity
-from idlora_pl.metrics.voice import VoiceSimilarity
+from idlora_pl.metrics.speaker import SpeakerSimilarity, VoiceSimilarity
 from idlora_pl.nano import face
 from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.world import speaker

@@ -16,7 +16,7 @@ from torch import Tensor
 from data_tools.verb.parallel import Crashed, run_all
 from idlora_pl.files import replacing
 from idlora_pl.media import Clip, MediaError, read_recording
-from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.metrics.clip_mean import Unscorable
 
 KEEP_EVERY = 100
 """Clips after which the files are written again: as many are lost when a run is killed."""

@@ -12,18 +12,18 @@ _HOME = {
     "ClipScore": "clip_mean",
     "ClipScorer": "suite",
     "Curve": "clip_mean",
-    "EnvironmentAccuracy": "environment",
+    "EnvironmentAccuracy": "sounds",
     "EnvironmentClassifier": "embedders",
     "Expected": "clip_mean",
     "FaceEmbedder": "embedders",
-    "LipSync": "lip_sync",
+    "LipSync": "lips",
     "LipSyncEmbedder": "embedders",
-    "ReferenceWordLeak": "transcript",
+    "ReferenceWordLeak": "words",
     "SpeakerEmbedder": "embedders",
     "SpeakerSimilarity": "speaker",
-    "TranscriptErrorRate": "transcript",
+    "TranscriptErrorRate": "words",
     "Transcriber": "embedders",
-    "Unscorable": "scorable",
+    "Unscorable": "clip_mean",
 }
 
 __all__ = list(_HOME)  # noqa: PLE0605

@@ -1,12 +1,26 @@
-"""Speaker similarity: does the voice of the clip belong to the person of another clip?"""
+"""Speaker similarity: does the voice of the clip belong to the person of another clip?
+
+Compared with the reference and with the target, at the start of the clip and in the rest of it.
+"""
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from idlora_pl.media import Clip
-from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, mono, scored
+from idlora_pl.metrics.clip_mean import (
+    ClipMean,
+    ClipScore,
+    Curve,
+    Expected,
+    Unscorable,
+    check_embedding,
+    check_waveform,
+    mono,
+    scored,
+)
 from idlora_pl.metrics.embedders import SpeakerEmbedder
 from idlora_pl.metrics.functional import cosine_similarity
-from idlora_pl.metrics.scorable import check_embedding, check_waveform
 
 
 class SpeakerSimilarity(ClipMean):
@@ -81,4 +95,130 @@ class SpeakerSimilarity(ClipMean):
         self.add(
             self.score(one, other, sample_rate_hz=sample_rate_hz, reference_rate_hz=reference_rate_hz)
             for one, other in zip(waveform, reference, strict=True)
+        )
+
+
+START_S = 0.5
+WINDOW_S = 1.0
+STEP_S = 0.25
+
+
+class VoiceSimilarity(ClipMean):
+    """Cosines between speaker embeddings of a clip and of other recordings of the person.
+
+    `<name>` is against the reference and `<name>_target` against the real clip that the prompt describes.
+    `<name>_first_0.5s` and `<name>_rest` compare only that part of the clip with the reference, and the curve `<name>`
+    does so for windows of one second. Short windows score lower than whole clips with every network, so parts are
+    compared with the same part of another row and not with the whole.
+
+    Args:
+        embedder: The speaker network.
+        name: Column name; scales of different networks never share one.
+        kwargs: Passed to ``torchmetrics.Metric``.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, embedder: SpeakerEmbedder, *, name: str, **kwargs: bool) -> None:
+        super().__init__((name, f"{name}_target", f"{name}_first_0.5s", f"{name}_rest"), **kwargs)
+        self.embedder = embedder
+
+    def score(
+        self,
+        waveform: Tensor,
+        *,
+        sample_rate_hz: int,
+        reference: tuple[Tensor, int] | None = None,
+        target: tuple[Tensor, int] | None = None,
+    ) -> ClipScore:
+        """Score one clip.
+
+        Args:
+            waveform: (S,) samples in [-1, 1].
+            sample_rate_hz: Rate of the waveform.
+            reference: (R,) samples of another recording of the speaker and their rate.
+            target: (T,) samples of the real clip and their rate.
+        """
+
+        def similarities() -> ClipScore:
+            voice = check_waveform(waveform, sample_rate_hz)
+            own = self._embed(voice, sample_rate_hz)
+            whole, against_target, start, rest = self.names
+            found, reasons = ClipScore(), {start: "no_reference", rest: "no_reference"}
+            for name, other, role in ((whole, reference, "reference"), (against_target, target, "target")):
+                value, reason = self._against(own, other, role)
+                if value is None:
+                    reasons[name] = reason
+                else:
+                    found.values[name] = value
+            if whole in found.values and reference is not None:
+                anchor = self._embed(check_waveform(*reference, role="reference"), reference[1])
+                found.curves[whole] = self._curve(voice, sample_rate_hz, anchor)
+                cut = round(START_S * sample_rate_hz)
+                for name, part in ((start, voice[:cut]), (rest, voice[cut:])):
+                    value, reason = self._part(part, sample_rate_hz, anchor)
+                    if value is not None:
+                        found.values[name] = value
+                    reasons[name] = reason
+            elif whole in reasons:
+                reasons |= {start: reasons[whole], rest: reasons[whole]}
+            missing = {name: code for name, code in reasons.items() if name not in found.values}
+            return ClipScore(found.values, None, missing, found.curves)
+
+        return scored(similarities)
+
+    def _embed(self, voice: Tensor, rate_hz: int) -> Tensor:
+        return check_embedding(self.embedder.embed(voice[None], rate_hz))
+
+    def _against(self, own: Tensor, other: tuple[Tensor, int] | None, role: str) -> tuple[float | None, str]:
+        """Return the cosine with another recording, or None and the reason why there is none."""
+        if other is None:
+            return None, f"no_{role}"
+        try:
+            voice = check_waveform(*other, role=role)
+            return cosine_similarity(own, self._embed(voice, other[1])).item(), ""
+        except Unscorable as fault:
+            return None, fault.reason
+
+    def _part(self, voice: Tensor, rate_hz: int, anchor: Tensor) -> tuple[float | None, str]:
+        """Return the cosine of a part of the clip with the reference, or None and the reason."""
+        try:
+            return cosine_similarity(self._embed(check_waveform(voice, rate_hz), rate_hz), anchor).item(), ""
+        except Unscorable as fault:
+            return None, fault.reason
+
+    def _curve(self, voice: Tensor, rate_hz: int, anchor: Tensor) -> Curve:
+        size, step = round(WINDOW_S * rate_hz), round(STEP_S * rate_hz)
+        starts = range(0, max(1, len(voice) - size + 1), step)
+        return Curve(0.0, STEP_S, tuple(self._part(voice[at : at + size], rate_hz, anchor)[0] for at in starts))
+
+    def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
+        """Score one clip against the expected reference and target."""
+        reference = target = None
+        if expected.reference is not None:
+            reference = (mono(expected.reference), expected.reference_rate_hz or clip.sample_rate_hz)
+        if expected.target is not None:
+            target = (mono(expected.target.waveform), expected.target.sample_rate_hz)
+        return self.score(mono(clip.waveform), sample_rate_hz=clip.sample_rate_hz, reference=reference, target=target)
+
+    def update(
+        self,
+        waveform: Tensor,
+        reference: Tensor,
+        *,
+        sample_rate_hz: int,
+        reference_rate_hz: int | None = None,
+        target: Sequence[Tensor] | None = None,
+    ) -> None:
+        """Count waveforms (B, S) against references (B, R), and targets of the waveforms' rate if there are any."""
+        if waveform.ndim != 2 or reference.ndim != 2 or len(waveform) != len(reference):
+            raise ValueError(
+                "waveform and reference must be (B, S) and (B, R); "
+                f"got {tuple(waveform.shape)} and {tuple(reference.shape)}"
+            )
+        rate = reference_rate_hz or sample_rate_hz
+        targets = [None] * len(waveform) if target is None else [(one, sample_rate_hz) for one in target]
+        self.add(
+            self.score(one, sample_rate_hz=sample_rate_hz, reference=(other, rate), target=real)
+            for one, other, real in zip(waveform, reference, targets, strict=True)
         )

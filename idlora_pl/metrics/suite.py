@@ -7,10 +7,10 @@ from torchmetrics import MetricCollection
 from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected
 from idlora_pl.metrics.embedders import EnvironmentClassifier, LipSyncEmbedder, SpeakerEmbedder, Transcriber
-from idlora_pl.metrics.environment import EnvironmentAccuracy
-from idlora_pl.metrics.lip_sync import LipSync
+from idlora_pl.metrics.lips import LipSync
+from idlora_pl.metrics.sounds import EnvironmentAccuracy
 from idlora_pl.metrics.speaker import SpeakerSimilarity
-from idlora_pl.metrics.transcript import TranscriptErrorRate
+from idlora_pl.metrics.words import TranscriptErrorRate
 
 Scores = dict[str, float | None | dict[str, str]]
 

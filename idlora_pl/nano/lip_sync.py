@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.nano.features import N_MELS, LogMel, mouths_25fps, picture_layer, time_layer
 
 MEL_STEPS_PER_FRAME = 4

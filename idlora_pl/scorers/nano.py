@@ -11,10 +11,10 @@ from torch import Tensor
 from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected
 from idlora_pl.metrics.embedders import LipSyncEmbedder
-from idlora_pl.metrics.environment import EnvironmentAccuracy
-from idlora_pl.metrics.lip_sync import LipSync
+from idlora_pl.metrics.lips import LipSync
+from idlora_pl.metrics.sounds import EnvironmentAccuracy
 from idlora_pl.metrics.speaker import SpeakerSimilarity
-from idlora_pl.metrics.transcript import ReferenceWordLeak, TranscriptErrorRate
+from idlora_pl.metrics.words import ReferenceWordLeak, TranscriptErrorRate
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.embedders import load_instruments

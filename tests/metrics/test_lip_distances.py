@@ -19,7 +19,7 @@ from idlora_pl.metrics.functional import (
     step_distances,
     windowed_offset_scores,
 )
-from idlora_pl.metrics.lip_distances import LipDistances, tracked_crops
+from idlora_pl.metrics.lips import LipDistances, tracked_crops
 from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.nano.render import render

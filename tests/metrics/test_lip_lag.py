@@ -10,18 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.media import Clip
-from idlora_pl.metrics.clip_mean import Expected
-from idlora_pl.metrics.lag_peaks import CHANCE, chance_correlation, doubts_of, lag_correlations, peak_of, windowed_peaks
+from idlora_pl.metrics.clip_mean import Expected, Unscorable
 from idlora_pl.metrics.lip_lag import (
+    CHANCE,
     LipLag,
+    chance_correlation,
     chance_note,
+    doubts_of,
     filled,
     interpolated,
+    lag_correlations,
     level_db,
+    peak_of,
     sampled,
     syllables,
+    windowed_peaks,
 )
-from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.results.row import AT_EDGE, BY_CHANCE
 
 DOCS = (Path(__file__).parents[2] / "docs/scoring.md").read_text()

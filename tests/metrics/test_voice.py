@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from idlora_pl.metrics.voice import VoiceSimilarity
+from idlora_pl.metrics.speaker import VoiceSimilarity
 
 RATE = 16000
 

@@ -11,8 +11,7 @@ import pytest
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.media import read_recording
 from idlora_pl.metrics.clip_mean import Expected
-from idlora_pl.metrics.transcript import TranscriptErrorRate
-from idlora_pl.metrics.words import GrammarErrors
+from idlora_pl.metrics.words import GrammarErrors, TranscriptErrorRate
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.scorers.card import Anchor, Card, MissingLibrary, Score, UnusableInput, WeightFile

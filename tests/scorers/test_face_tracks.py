@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.media import read_clip
-from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.scorers.face_tracks.boxes import best_apart, best_apart_by_frame, overlaps, squares
 from idlora_pl.scorers.face_tracks.detection import Faces, detect
 from idlora_pl.scorers.face_tracks.networks import PLACES, Mtcnn, load_mtcnn

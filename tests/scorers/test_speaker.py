@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import WavLMConfig, WavLMModel
 
 from idlora_pl.media import write_audio
-from idlora_pl.metrics.voice import VoiceSimilarity
+from idlora_pl.metrics.speaker import VoiceSimilarity
 from idlora_pl.scorers.speaker.anchors import (
     SPEECHBRAIN,
     UNISPEECH,

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.scorers.face.alignment import aligned_faces
 from idlora_pl.scorers.face.onnx_network import OnnxNetwork
 from idlora_pl.scorers.face.scrfd import Scrfd

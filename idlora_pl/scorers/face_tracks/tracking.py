@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.metrics.face_track import FaceTrack
-from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.face_tracks.boxes import areas, best_apart, overlaps
 from idlora_pl.scorers.face_tracks.detection import Faces, detect
 from idlora_pl.scorers.face_tracks.networks import Mtcnn, load_mtcnn

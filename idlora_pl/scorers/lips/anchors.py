@@ -8,9 +8,8 @@ import torch
 from idlora_pl.files import files_below
 from idlora_pl.media import Clip, read_clip
 from idlora_pl.metrics.clip_mean import ClipMean, mono
-from idlora_pl.metrics.lip_coherence import LipCoherence
-from idlora_pl.metrics.lip_distances import LipDistances
 from idlora_pl.metrics.lip_lag import LipLag, peak_of
+from idlora_pl.metrics.lips import LipCoherence, LipDistances
 from idlora_pl.scorers.card import Inputs
 
 EXAMPLE = "syncnet/example.avi"

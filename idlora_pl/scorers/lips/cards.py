@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from idlora_pl.metrics.clip_mean import ClipMean
-from idlora_pl.metrics.lip_coherence import LipCoherence
-from idlora_pl.metrics.lip_distances import LipDistances
 from idlora_pl.metrics.lip_lag import LipLag, chance_note
+from idlora_pl.metrics.lips import LipCoherence, LipDistances
 from idlora_pl.scorers.card import Anchor, Card, Score, WeightFile
 from idlora_pl.scorers.face_tracks.tracking import load_tracker
 from idlora_pl.scorers.face_tracks.weights import MTCNN

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.metrics.face_track import CROP_SIZE
-from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.lips.lr_asd_parts import Detector, FaceEncoder, Gate, SoundEncoder
 from idlora_pl.scorers.lips.mfcc import as_16_bit, mfcc
 

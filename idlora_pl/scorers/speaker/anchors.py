@@ -10,7 +10,7 @@ from idlora_pl.media import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.embedders import SpeakerEmbedder
 from idlora_pl.metrics.functional import cosine_similarity
-from idlora_pl.metrics.voice import VoiceSimilarity
+from idlora_pl.metrics.speaker import VoiceSimilarity
 from idlora_pl.scorers.card import Inputs
 from idlora_pl.scorers.speaker.error_rate import equal_error_rate
 

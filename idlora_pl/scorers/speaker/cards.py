@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from idlora_pl.metrics.clip_mean import ClipMean
-from idlora_pl.metrics.voice import VoiceSimilarity
+from idlora_pl.metrics.speaker import VoiceSimilarity
 from idlora_pl.scorers.card import Anchor, Card, Score
 from idlora_pl.scorers.speaker.anchors import (
     LIBRISPEECH,

@@ -17,7 +17,7 @@ import torchaudio
 from torch import Tensor, nn
 from transformers import WavLMConfig, WavLMModel
 
-from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.scorers.snapshot import load_snapshot
 from idlora_pl.scorers.speaker.ecapa_head import EcapaHead
 
