@@ -13,10 +13,8 @@ from torch import Tensor
 from data_tools.verb.lists import RejectedError
 from idlora_pl.media.orientation import Box
 from idlora_pl.media.strips import Strip
-from idlora_pl.scorers.face_tracks.boxes import areas
-from idlora_pl.scorers.face_tracks.detection import Faces, detect
-from idlora_pl.scorers.face_tracks.networks import PLACES, Mtcnn, load_mtcnn
-from idlora_pl.scorers.face_tracks.tracking import MAX_LOST_SHARE, FacePath, face_paths
+from idlora_pl.scorers.face.mtcnn import PLACES, Faces, Mtcnn, areas, detect, load_mtcnn
+from idlora_pl.scorers.face.tracking import MAX_LOST_SHARE, FacePath, face_paths
 
 LOOKS_PER_SECOND = 3.125
 """Every eighth picture at 25 fps; the face of somebody who talks to a camera does not leave in between."""

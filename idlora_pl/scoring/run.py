@@ -25,8 +25,8 @@ from rich.progress import (
 
 from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import append_scores
+from idlora_pl.scorers.card import WEIGHTS
 from idlora_pl.scorers.loading import Scorer, load_scorers
-from idlora_pl.scorers.weights import WEIGHTS
 from idlora_pl.scoring.origin import with_versions
 from idlora_pl.scoring.plan import Folder, Work
 from idlora_pl.scoring.rows import FAILED, score_source

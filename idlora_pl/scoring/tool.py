@@ -14,10 +14,9 @@ from idlora_pl.data.disjoint import compare_speakers
 from idlora_pl.data.layouts import check_layout
 from idlora_pl.data.prompts import read_prompts
 from idlora_pl.nano.world import ENVIRONMENTS
-from idlora_pl.scorers.card import Unavailable
+from idlora_pl.scorers.card import WEIGHTS, Unavailable
 from idlora_pl.scorers.loading import names_of
-from idlora_pl.scorers.verified import VERIFIED
-from idlora_pl.scorers.weights import WEIGHTS
+from idlora_pl.scorers.proof import VERIFIED
 from idlora_pl.scoring.bounds import Bound, bound_sources
 from idlora_pl.scoring.clips import ClipSource, clip_sources
 from idlora_pl.scoring.origin import origin_of

@@ -21,9 +21,9 @@ from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.build import clip_values
 from idlora_pl.results.row import ScorerFacts, ScoreRow
 from idlora_pl.results.scores_file import metric_names, replace_scores
+from idlora_pl.scorers.card import WEIGHTS
 from idlora_pl.scorers.loading import Scorer, load_scorers
 from idlora_pl.scorers.registry import NEAR_ZERO
-from idlora_pl.scorers.weights import WEIGHTS
 from idlora_pl.scoring.origin import origin_of, with_versions
 from idlora_pl.scoring.rows import notes_of, score_clip
 from idlora_pl.training.made import Made, run_folder, write_made

@@ -18,8 +18,7 @@ from idlora_pl.nano.lip_sync import NanoLipSync
 from idlora_pl.scorers.lips.lr_asd import LrAsd
 from idlora_pl.scorers.lips.syncnet import SyncNet
 from idlora_pl.scorers.speaker.dvector import DVector
-from idlora_pl.scorers.speaker.ecapa_head import EcapaHead
-from idlora_pl.scorers.speaker.wavlm import LARGE, WavLMSpeaker
+from idlora_pl.scorers.speaker.wavlm import LARGE, EcapaHead, WavLMSpeaker
 
 SMALL = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,

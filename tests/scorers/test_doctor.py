@@ -15,11 +15,10 @@ from idlora_pl.metrics.words import GrammarErrors, TranscriptErrorRate
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.scorers.card import Anchor, Card, MissingLibrary, Score, UnusableInput, WeightFile
-from idlora_pl.scorers.doctor import examine
 from idlora_pl.scorers.loading import available, load_scorers, names_of
+from idlora_pl.scorers.proof import PACKAGE, Proof, VerifiedFile, examine
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.tool import doctor
-from idlora_pl.scorers.verified import PACKAGE, Proof, VerifiedFile
 from idlora_pl.scorers.words.cards import grid_errors
 
 NETWORK = ASSETS / "instruments.safetensors"

@@ -10,12 +10,18 @@ import torch
 from idlora_pl.media import Clip, read_clip, write_image
 from idlora_pl.metrics import Expected, Unscorable
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames
-from idlora_pl.scorers.face.alignment import TEMPLATE, aligned_faces, similarities
-from idlora_pl.scorers.face.anchors import closest_and_farthest, lfw_accuracy, lfw_pairs, pair_accuracy
-from idlora_pl.scorers.face.embedding import AlignedFace, load_arcface, load_mobilefacenet
-from idlora_pl.scorers.face.onnx_network import OnnxNetwork
-from idlora_pl.scorers.face.scrfd import Scrfd
-from idlora_pl.scorers.face_tracks.detection import Faces
+from idlora_pl.scorers.face.cards import closest_and_farthest, lfw_accuracy, lfw_pairs, pair_accuracy
+from idlora_pl.scorers.face.embedding import (
+    TEMPLATE,
+    AlignedFace,
+    OnnxNetwork,
+    Scrfd,
+    aligned_faces,
+    load_arcface,
+    load_mobilefacenet,
+    similarities,
+)
+from idlora_pl.scorers.face.mtcnn import Faces
 from idlora_pl.scorers.registry import CARDS
 
 onnx = pytest.importorskip("onnx", reason="builds small networks of the published layouts")

@@ -10,10 +10,18 @@ from hypothesis import strategies as st
 
 from idlora_pl.media import read_clip
 from idlora_pl.metrics.clip_mean import Unscorable
-from idlora_pl.scorers.face_tracks.boxes import best_apart, best_apart_by_frame, overlaps, squares
-from idlora_pl.scorers.face_tracks.detection import Faces, detect
-from idlora_pl.scorers.face_tracks.networks import PLACES, Mtcnn, load_mtcnn
-from idlora_pl.scorers.face_tracks.tracking import MtcnnTracker, face_paths, load_tracker
+from idlora_pl.scorers.face.mtcnn import (
+    PLACES,
+    Faces,
+    Mtcnn,
+    best_apart,
+    best_apart_by_frame,
+    detect,
+    load_mtcnn,
+    overlaps,
+    squares,
+)
+from idlora_pl.scorers.face.tracking import MtcnnTracker, face_paths, load_tracker
 
 # Keys and shapes of the files that facenet-pytorch publishes.
 LAYOUT = {

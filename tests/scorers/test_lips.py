@@ -15,8 +15,8 @@ from idlora_pl.media import Clip, read_clip
 from idlora_pl.metrics.clip_mean import ClipMean, Expected
 from idlora_pl.metrics.lips import LipDistances
 from idlora_pl.scorers.card import MissingWeights
-from idlora_pl.scorers.face_tracks.tracking import load_tracker
-from idlora_pl.scorers.lips.anchors import coherence_on_grid, grid_clips, lag_on_grid
+from idlora_pl.scorers.face.tracking import load_tracker
+from idlora_pl.scorers.lips.cards import coherence_on_grid, grid_clips, lag_on_grid
 from idlora_pl.scorers.lips.syncnet import SyncNet
 from idlora_pl.scorers.proof import prove
 from idlora_pl.scorers.registry import CARDS

@@ -190,7 +190,7 @@ def test_the_scorers_are_refused_without_their_weights_and_with_others(snapshot,
 
 
 def test_the_anchor_is_the_log_odds_of_transformers_own_zero_shot_pipeline(clap, snapshot, tmp_path):
-    from idlora_pl.scorers.sounds.anchors import DOG, dog_or_vacuum_cleaner
+    from idlora_pl.scorers.sounds.cards import DOG, dog_or_vacuum_cleaner
 
     sound = sounds(1, 5.0, 44100)
     write_audio(sound, tmp_path / DOG, 44100)

@@ -12,18 +12,17 @@ from transformers import WavLMConfig, WavLMModel
 
 from idlora_pl.media import write_audio
 from idlora_pl.metrics.speaker import VoiceSimilarity
-from idlora_pl.scorers.speaker.anchors import (
+from idlora_pl.scorers.speaker.cards import (
+    CARDS,
     SPEECHBRAIN,
     UNISPEECH,
+    equal_error_rate,
     librispeech_pairs,
     speechbrain_decisions,
     unispeech_pair,
 )
-from idlora_pl.scorers.speaker.cards import CARDS
 from idlora_pl.scorers.speaker.dvector import DVector
-from idlora_pl.scorers.speaker.ecapa_head import EcapaHead
-from idlora_pl.scorers.speaker.error_rate import equal_error_rate
-from idlora_pl.scorers.speaker.wavlm import LARGE, WavLMSpeaker, body_names
+from idlora_pl.scorers.speaker.wavlm import LARGE, EcapaHead, WavLMSpeaker, body_names
 
 MEDIA = Path(__file__).parents[3] / "shared" / "media"
 needs_media = pytest.mark.skipif(not MEDIA.is_dir(), reason="needs ../shared/media, real recordings and checkpoints")

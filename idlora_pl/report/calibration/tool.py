@@ -15,8 +15,8 @@ from idlora_pl.report.calibration.build import calibrate as compare
 from idlora_pl.report.calibration.published import read_published, refuse_unknown
 from idlora_pl.report.calibration.render import to_dict, to_markdown, to_rich
 from idlora_pl.results.scores_file import read_scores, row_names
+from idlora_pl.scorers.card import WEIGHTS, MissingLibrary, Unavailable
 from idlora_pl.scorers.registry import CARDS
-from idlora_pl.scorers.weights import WEIGHTS, MissingLibrary, Unavailable
 
 
 def calibrate(arguments: list[str]) -> None:

@@ -6,8 +6,7 @@ from idlora_pl.media import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.functional import transcript_error_rate
 from idlora_pl.metrics.words import GrammarErrors, WordErrors, released_words
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score, UnusableInput
-from idlora_pl.scorers.weights import WeightFile
+from idlora_pl.scorers.card import Anchor, Card, Inputs, Score, UnusableInput, WeightFile
 
 _WHISPER = WeightFile(
     "words/whisper-large-v3",

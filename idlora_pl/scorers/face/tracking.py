@@ -13,9 +13,7 @@ from torch import Tensor
 
 from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.metrics.face_track import FaceTrack
-from idlora_pl.scorers.face_tracks.boxes import areas, best_apart, overlaps
-from idlora_pl.scorers.face_tracks.detection import Faces, detect
-from idlora_pl.scorers.face_tracks.networks import Mtcnn, load_mtcnn
+from idlora_pl.scorers.face.mtcnn import Faces, Mtcnn, areas, best_apart, detect, load_mtcnn, overlaps
 
 DETECTIONS_PER_SECOND = 6.25
 """Every fourth frame at 25 fps; boxes between are interpolated. A running median of half a second follows anyway."""
