@@ -51,11 +51,11 @@ smoke: install
 # Sized for 30 minutes on two cores; the shipped base is the command's default, 12,000 clips and 1,800 steps.
 # Latents change with the codecs, so the adapter that is shipped must be trained again afterwards: see docs/nano.md.
 nano-base: install
-	$(BIN)/python -m idlora_pl.nano.pretrain --clips 9000 --steps 1200
-	$(BIN)/python -m idlora_pl.nano.instruments --output idlora_pl/nano/assets --only_check true
+	$(BIN)/python -m idlora_pl.nano.pretraining.base --clips 9000 --steps 1200
+	$(BIN)/python -m idlora_pl.nano.pretraining.instruments --output idlora_pl/nano/assets --only_check true
 
 instruments: install
-	$(BIN)/python -m idlora_pl.nano.instruments --output idlora_pl/nano/assets
+	$(BIN)/python -m idlora_pl.nano.pretraining.instruments --output idlora_pl/nano/assets
 
 clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache

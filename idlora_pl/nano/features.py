@@ -11,7 +11,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from idlora_pl.metrics.clip_mean import Unscorable
-from idlora_pl.nano.groups import log_mel_transform
+from idlora_pl.nano.codecs import log_mel_transform
 from idlora_pl.nano.world import FRAME_RATE_FPS, FRAME_SIZE, SAMPLE_RATE_HZ
 
 N_MELS = 64

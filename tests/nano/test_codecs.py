@@ -3,8 +3,14 @@
 import pytest
 import torch
 
-from idlora_pl.nano.codecs import NanoCodecs
-from idlora_pl.nano.groups import audio_groups, frames_from_groups, group_frames, ungroup_frames, video_groups
+from idlora_pl.nano.codecs import (
+    NanoCodecs,
+    audio_groups,
+    frames_from_groups,
+    group_frames,
+    ungroup_frames,
+    video_groups,
+)
 from idlora_pl.nano.render import render
 from idlora_pl.nano.world import N_SAMPLES, SAMPLE_RATE_HZ, script, speaker
 

@@ -9,11 +9,10 @@ from safetensors import safe_open
 from torch.utils.data import DataLoader, TensorDataset
 
 from idlora_pl.ltx2.transformer import LTX2
-from idlora_pl.nano import pretrain
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.corpus import Corpus
-from idlora_pl.nano.flow_training import BasePretraining
-from idlora_pl.nano.muon import orthogonalise
+from idlora_pl.nano.pretraining import base as pretrain
+from idlora_pl.nano.pretraining.base import BasePretraining, orthogonalise
 
 
 @pytest.fixture

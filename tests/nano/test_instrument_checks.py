@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from idlora_pl.nano.instruments.checks import equal_error_rate, expected_words, lip_sync_check, speaker_check
+from idlora_pl.nano.pretraining.checks import equal_error_rate, expected_words, lip_sync_check, speaker_check
 from idlora_pl.nano.render import render
 from idlora_pl.nano.world import script, speaker
 

@@ -7,8 +7,8 @@ import torch
 
 from idlora_pl.nano.codecs import NanoCodecs
 from idlora_pl.nano.embedders import Instruments
-from idlora_pl.nano.instruments.clips import InstrumentClips, Recipe, make_clips
-from idlora_pl.nano.instruments.training import fit, lip_sync_loss, phone_loss, speaker_loss
+from idlora_pl.nano.pretraining.clips import InstrumentClips, Recipe, make_clips
+from idlora_pl.nano.pretraining.instruments import fit, lip_sync_loss, phone_loss, speaker_loss
 
 
 @pytest.fixture(scope="module")

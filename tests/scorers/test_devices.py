@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import WavLMConfig, WavLMModel
 
-from idlora_pl.nano.embedders import NanoEnvironment, NanoSpeakerEmbedder, NanoTranscriber
-from idlora_pl.nano.groups import audio_groups
-from idlora_pl.nano.lip_sync import NanoLipSync
+from idlora_pl.nano.codecs import audio_groups
+from idlora_pl.nano.embedders import NanoEnvironment, NanoLipSync, NanoSpeakerEmbedder, NanoTranscriber
 from idlora_pl.scorers.lips.lr_asd import LrAsd
 from idlora_pl.scorers.lips.syncnet import SyncNet
 from idlora_pl.scorers.speaker.dvector import DVector

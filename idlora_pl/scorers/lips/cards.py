@@ -11,7 +11,7 @@ from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.lip_lag import LipLag, chance_note, peak_of
 from idlora_pl.metrics.lips import LipCoherence, LipDistances
 from idlora_pl.scorers.card import Anchor, Card, Inputs, Score, WeightFile
-from idlora_pl.scorers.face.mtcnn import MTCNN
+from idlora_pl.scorers.face.mtcnn import MTCNN_FILES
 from idlora_pl.scorers.face.tracking import load_tracker
 
 EXAMPLE = "syncnet/example.avi"
@@ -135,7 +135,7 @@ CARDS = (
             Score("lse_c", "LSE-C", "higher", digits=2, worst=0.0),
             Score("lip_offset", "lip offset, frames", "near zero", digits=1),
         ),
-        (_SYNCNET, *MTCNN),
+        (_SYNCNET, *MTCNN_FILES),
         _syncnet,
         Anchor(
             "SyncNet's own example, which is a face crop: offset 3, smallest distance 5.353, confidence 10.021 "
@@ -155,7 +155,7 @@ CARDS = (
         "lip_coherence_lrasd",
         "Log odds that the face says what is heard, by LR-ASD, mean over the frames with sound.",
         (Score("lip_coherence_lrasd", "lip coherence (LR-ASD)", "higher", digits=2),),
-        (_LR_ASD, *MTCNN),
+        (_LR_ASD, *MTCNN_FILES),
         _lr_asd,
         Anchor(
             "Three clips of GRID: the share whose own sound scores above the same sound rolled by half, and above "

@@ -1,28 +1,31 @@
-"""Makes the instruments of the nano world: ``python -m idlora_pl.nano.instruments --output DIR --seed 0``.
+"""Make the instruments of the nano world: ``python -m idlora_pl.nano.pretraining.instruments --output DIR --seed 0``.
 
-Writes ``instruments.safetensors`` and the card ``INSTRUMENTS.md`` with the errors on unseen speakers.
+Trains them on rendered and decoded clips, and writes ``instruments.safetensors`` and the card ``INSTRUMENTS.md`` with
+the errors on unseen speakers. Letters: B clips, D embedding size.
 """
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+import torch
+import torch.nn.functional as F
 from jsonargparse import auto_cli
 from rich.progress import Progress, TimeElapsedColumn
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from idlora_pl.nano.codecs import ASSETS, NanoCodecs
 from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.embedders import Instruments, load_instruments
-from idlora_pl.nano.instruments.checks import check
-from idlora_pl.nano.instruments.clips import InstrumentClips, Recipe, make_clips
-from idlora_pl.nano.instruments.training import train
+from idlora_pl.nano.pretraining.checks import check
+from idlora_pl.nano.pretraining.clips import InstrumentClips, Recipe, make_clips
+from idlora_pl.nano.world import VOWELS
 
 N_UNSEEN = 100
 """Speakers of the check."""
@@ -98,7 +101,7 @@ def main(output: Path, seed: int = 0, n_speakers: int = 1200, steps: int = 300, 
         instruments.load_state_dict(weights, strict=False)
         results = measured(instruments, progress)
     settings = {
-        "command": f"`python -m idlora_pl.nano.instruments --output {output} --seed {seed} "
+        "command": f"`python -m idlora_pl.nano.pretraining.instruments --output {output} --seed {seed} "
         f"--n_speakers {n_speakers} --steps {steps}`",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "codecs": f"sha256 {codecs_hash()}",
@@ -122,6 +125,111 @@ def rendered(what: str, speakers: range, recipe: Recipe, progress: Progress) -> 
     """Render the clips of speaker seeds, with a progress bar."""
     advance = partial(progress.track, description=f"render {what}")
     return make_clips(speakers, recipe, NanoCodecs(), advance=advance)
+
+
+Loss = Callable[[torch.Generator], Tensor]
+
+
+def speaker_loss(network: nn.Module, clips: InstrumentClips, generator: torch.Generator) -> Tensor:
+    """Find the other clips of a speaker among those of 64 speakers, from one second of each.
+
+    Supervised contrastive: the log-likelihood of each other clip of the speaker under a softmax over cosines.
+    Where speakers have no end it learns faster than a classifier with one centre a speaker (EER 0.5 % after
+    300 steps, 35 % after 200).
+    """
+    by_speaker = clips.speakers.argsort(stable=True).unflatten(0, (int(clips.speakers.max()) + 1, -1))
+    chosen = by_speaker[torch.randperm(len(by_speaker), generator=generator)[:64]]
+    batch = clips[chosen.flatten()]
+    start = int(torch.randint(batch.mel.shape[-1] - 100, (), generator=generator))
+    vectors = F.normalize(network(batch.mel[..., start : start + 100]), dim=-1)
+    itself = torch.eye(len(vectors), dtype=torch.bool)
+    others = (batch.speakers[:, None] == batch.speakers) & ~itself
+    log_share = (10 * vectors @ vectors.T).masked_fill(itself, -1e4).log_softmax(-1)
+    return -log_share[others].mean()
+
+
+def phone_loss(network: nn.Module, clips: InstrumentClips, generator: torch.Generator) -> Tensor:
+    """Name the vowel, or silence, of each 10 ms."""
+    batch = clips.draw(48, generator)
+    targets = torch.where(batch.phones < 0, len(VOWELS), batch.phones)
+    return F.cross_entropy(network(batch.mel), targets)
+
+
+def environment_loss(network: nn.Module, clips: InstrumentClips, generator: torch.Generator) -> Tensor:
+    """Name the place."""
+    batch = clips.draw(48, generator)
+    return F.cross_entropy(network(batch.mel), batch.environments)
+
+
+def lip_sync_loss(network: nn.Module, clips: InstrumentClips, generator: torch.Generator) -> Tensor:
+    """Find the moment of a sound among the mouths of its clip, and the other way round."""
+    batch = clips.draw(32, generator)
+    audio, video = network(batch.mel, batch.mouths)
+    logits = audio @ video.transpose(1, 2) / 0.07
+    moments = torch.arange(logits.shape[1]).expand(logits.shape[:2])
+    return F.cross_entropy(logits.transpose(1, 2), moments) + F.cross_entropy(logits, moments)
+
+
+def fit(
+    network: nn.Module,
+    loss: Loss,
+    *,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    advance: Callable[[], None],
+) -> float:
+    """Minimise a loss with AdamW and one cycle of the learning rate; returns the mean of the last 20."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps, pct_start=0.2)
+    network.train()
+    values = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        value = loss(generator)
+        value.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        values.append(value.item())
+        advance()
+    network.eval()
+    return sum(values[-20:]) / len(values[-20:])
+
+
+def train(
+    sounds: InstrumentClips, talking: InstrumentClips, *, steps: int, seed: int, progress: Progress
+) -> tuple[Instruments, dict[str, float]]:
+    """Train the four instruments one after the other.
+
+    Args:
+        sounds: Clips without video, for speaker, words and place.
+        talking: Clips with video, for lip-sync.
+        steps: Steps of the speaker and the phoneme network; the other two need half.
+        seed: Seed of initial weights and batches.
+        progress: Shows the steps.
+
+    Returns:
+        The instruments, and the final training loss of each.
+    """
+    torch.manual_seed(seed)
+    instruments = Instruments()
+    plans: dict[str, tuple[nn.Module, Loss, int]] = {
+        "speaker": (instruments.speaker, partial(speaker_loss, instruments.speaker, sounds), steps),
+        "transcriber": (instruments.transcriber, partial(phone_loss, instruments.transcriber, sounds), steps),
+        "environment": (
+            instruments.environment,
+            partial(environment_loss, instruments.environment, sounds),
+            steps // 2,
+        ),
+        "lip_sync": (instruments.lip_sync, partial(lip_sync_loss, instruments.lip_sync, talking), steps // 2),
+    }
+    losses = {}
+    for name, (network, loss, n_steps) in plans.items():
+        advance = partial(progress.advance, progress.add_task(f"train {name}", total=n_steps))
+        losses[name] = fit(network, loss, steps=n_steps, learning_rate=3e-3, seed=seed, advance=advance)
+    return instruments.eval(), losses
 
 
 if __name__ == "__main__":

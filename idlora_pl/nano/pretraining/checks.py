@@ -11,7 +11,7 @@ from torchmetrics.functional.text import word_error_rate
 
 from idlora_pl.metrics.functional import lip_sync_scores
 from idlora_pl.nano.embedders import Instruments
-from idlora_pl.nano.instruments.clips import InstrumentClips
+from idlora_pl.nano.pretraining.clips import InstrumentClips
 from idlora_pl.nano.world import VOWELS
 
 SHIFT = 2

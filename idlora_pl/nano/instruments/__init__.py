@@ -1,1 +1,0 @@
-"""How the instruments of the nano world are made and checked."""
