@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.scorers.loading import names_of
 from idlora_pl.scorers.proof import CHECK, VerifiedFile, examine
 from idlora_pl.scorers.registry import card_named

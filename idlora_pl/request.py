@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from idlora_pl.benchmark.prompt import split_prompt
 from idlora_pl.media import read_image, read_voice
 from idlora_pl.media.sound import finite
 from idlora_pl.method.noise import checked_seed
-from idlora_pl.prompt import split_prompt
 
 
 @dataclass(frozen=True, eq=False)

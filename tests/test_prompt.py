@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idlora_pl.prompt import PromptSections, split_prompt
+from idlora_pl.benchmark.prompt import PromptSections, split_prompt
 
 words = st.text(alphabet=st.characters(exclude_characters="[]", exclude_categories=("Cs",)), min_size=1)
 sections = words.map(str.strip).filter(bool)

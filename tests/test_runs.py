@@ -15,8 +15,8 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 from safetensors import safe_open
 
+from idlora_pl.benchmark.items import PromptError, read_prompts
 from idlora_pl.cli import main
-from idlora_pl.data.prompts import PromptError, read_prompts
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
 from idlora_pl.method.noise import END

@@ -13,10 +13,10 @@ from typing import Protocol
 from data_tools.captions.models import Look, look_at
 from data_tools.captions.words import load_transcriber, words_of
 from data_tools.verb.lists import RejectedError, Row
-from idlora_pl.data.entry import CAPTION
+from idlora_pl.benchmark.items import CAPTION
+from idlora_pl.benchmark.prompt import SECTIONS, PromptSections, split_prompt
 from idlora_pl.files import parsed_json
 from idlora_pl.media import Clip, MediaError, read_recording
-from idlora_pl.prompt import SECTIONS, PromptSections, split_prompt
 
 Texts = dict[str, str]
 KEYS = (*CAPTION, "environment", "language")

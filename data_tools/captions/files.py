@@ -7,8 +7,8 @@ from pathlib import Path
 from data_tools.captions.captioning import Texts, texts_of
 from data_tools.captions.subtitles import read_cues, spoken_words
 from data_tools.verb.lists import Row, read_rows
+from idlora_pl.benchmark.prompt import SECTIONS
 from idlora_pl.files import read_json, read_text
-from idlora_pl.prompt import SECTIONS
 
 SUBTITLES = (".srt", ".vtt")
 ENDINGS = (".json", ".txt", *SUBTITLES)

@@ -8,9 +8,9 @@ from pathlib import Path
 from data_tools.pairing.consents import UNKNOWN, weakest
 from data_tools.pairing.pairs import ClipRecord, Pair, PairRule, pair_clips
 from data_tools.verb.lists import Row, located, read_rows, relative_to
+from idlora_pl.benchmark.prompt import split_prompt
 from idlora_pl.data.shards import is_key
 from idlora_pl.files import read_json
-from idlora_pl.prompt import split_prompt
 
 CARRIED = ("split", "environment", "language", "speaking_style", "environment_sounds")
 """Keys of a clip that its pairs repeat."""

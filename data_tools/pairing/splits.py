@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from data_tools.pairing.pairs import ClipRecord, PairRule
 from data_tools.verb.lists import Row
-from idlora_pl.data.manifest import keep_manifest
+from idlora_pl.benchmark.manifest import keep_manifest
 from idlora_pl.media import MediaError, read_clip, write_image
 
 SPLITS = ("train", "val", "test")

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from idlora_pl import Clip, IDLoRAPipeline
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.nano.codecs import NanoCodecs
 from idlora_pl.nano.dataset import write_test_items
 from idlora_pl.request import Request

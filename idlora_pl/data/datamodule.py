@@ -9,13 +9,13 @@ from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.utils.data import DataLoader
 
+from idlora_pl.benchmark.items import prompt_loader, read_prompts, refuse_unusable
 from idlora_pl.data.addresses import is_remote
 from idlora_pl.data.batches import Memory
 from idlora_pl.data.faults import OnFault
 from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.loader import PairLoader
 from idlora_pl.data.order import EpochOrder
-from idlora_pl.data.prompts import prompt_loader, read_prompts, refuse_unusable
 from idlora_pl.data.resume import continue_from, state_of
 from idlora_pl.data.samples import ShardError
 from idlora_pl.data.stream import ShardSet, open_shards
@@ -55,7 +55,7 @@ class PairedClips(LightningDataModule):
             shards: folder of a shard set, on disk or behind http(s)://, s3://, hf:// or gs://, or a brace pattern of
                 its tars such as "data/pairs-{000000..000007}.tar" or "pipe:ssh host cat d/pairs-{000000..000007}.tar".
             val_shards: the same for held-out pairs; None validates nothing.
-            prompts: prompt file for `predict` and `test`; see `idlora_pl.data.prompts`.
+            prompts: prompt file for `predict` and `test`; see `idlora_pl.benchmark.items`.
             batch_size: pairs per step and process.
             num_workers: reading processes; 0 reads in the training process.
             shuffle_buffer: samples that each worker holds to draw from (about 9 MB each at full size);

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.benchmark.layouts import check_layout, completeness
+from idlora_pl.benchmark.manifest import write_manifest
 from idlora_pl.data.disjoint import compare_speakers
-from idlora_pl.data.layouts import check_layout, completeness
-from idlora_pl.data.manifest import write_manifest
-from idlora_pl.data.prompts import read_prompts
 
 
 def manifest(arguments: list[str]) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from idlora_pl.benchmark.prompt import split_prompt
 from idlora_pl.method.tokens import TextContext, TextFeatures
 from idlora_pl.nano.world import ENVIRONMENTS, VOWELS, WORDS_PER_CLIP
-from idlora_pl.prompt import split_prompt
 
 N_TEXT_TOKENS = 8
 TEXT_CHANNELS = 32

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idlora_pl.prompt import PromptSections
+from idlora_pl.benchmark.prompt import PromptSections
 
 FRAME_RATE_FPS = 25.0
 N_FRAMES = 33

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import idlora_pl
-from idlora_pl.data.prompts import manifest_name
+from idlora_pl.benchmark.items import manifest_name
 from idlora_pl.results.row import N_ITEMS, ScoreRow
 from idlora_pl.scorers.loading import Scorer
 

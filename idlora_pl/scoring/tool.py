@@ -10,9 +10,9 @@ from typing import Any, get_args
 
 from rich.console import Console
 
+from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.benchmark.layouts import check_layout
 from idlora_pl.data.disjoint import compare_speakers
-from idlora_pl.data.layouts import check_layout
-from idlora_pl.data.prompts import read_prompts
 from idlora_pl.nano.world import ENVIRONMENTS
 from idlora_pl.scorers.card import WEIGHTS, Unavailable
 from idlora_pl.scorers.loading import names_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.files import replacing
 from idlora_pl.report import show
 from idlora_pl.report.sheet import fitted

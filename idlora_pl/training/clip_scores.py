@@ -14,8 +14,8 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
+from idlora_pl.benchmark.items import read_prompts, refuse_unusable
 from idlora_pl.data.datamodule import PairedClips
-from idlora_pl.data.prompts import read_prompts, refuse_unusable
 from idlora_pl.distributed import OwnShare
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.build import clip_values
@@ -119,7 +119,7 @@ class SampleClips(Callback):
     its file, and means as `val/speaker_similarity` and so on, with counts as `means` gives them.
 
     Args:
-        prompts: Prompt file or manifest; see `idlora_pl.data.prompts`.
+        prompts: Prompt file or manifest; see `idlora_pl.benchmark.items`.
         n_clips: Only the first so many entries.
         scale: Enlarge small frames pixel by pixel.
     """

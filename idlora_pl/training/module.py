@@ -39,7 +39,7 @@ from idlora_pl.training.resuming import continued, refuse_other_adapter
 _SETTINGS = ("base", "seed", "first_frame_p", "reference_dropout", "text_dropout")
 VALIDATION_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 Entry = dict[str, Any]
-"""One entry of a prompt file, as `idlora_pl.data.prompts.read_prompts` returns it."""
+"""One entry of a prompt file, as `idlora_pl.benchmark.items.read_prompts` returns it."""
 
 
 class IDLoRA(L.LightningModule):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from idlora_pl.data.prompts import KNOWN, PromptError, prompt_loader, read_prompts
+from idlora_pl.benchmark.items import KNOWN, PromptError, prompt_loader, read_prompts
 
 PROMPT = "[VISUAL]: A man. [SPEECH]: Hello. [SOUNDS]: Rain."
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from data_tools.caption_clips import caption_clips
 from data_tools.verb.lists import read_rows, write_rows
-from idlora_pl.data.entry import CAPTION
+from idlora_pl.benchmark.items import CAPTION
+from idlora_pl.benchmark.prompt import split_prompt
 from idlora_pl.nano import videos
-from idlora_pl.prompt import split_prompt
 
 SEEN = {
     "visual": "A man talks.",

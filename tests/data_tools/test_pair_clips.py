@@ -10,9 +10,9 @@ from data_tools.cut_clips import cut_clips
 from data_tools.find_speakers import find_speakers
 from data_tools.pair_clips import pair_clips
 from data_tools.verb.lists import read_rows, write_rows
+from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.benchmark.layouts import check_layout
 from idlora_pl.data.disjoint import compare_speakers
-from idlora_pl.data.layouts import check_layout
-from idlora_pl.data.prompts import read_prompts
 from idlora_pl.data.voices import Voice
 from idlora_pl.media import read_image
 from idlora_pl.nano import videos

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from idlora_pl.benchmark.prompt import split_prompt
 from idlora_pl.nano.corpus import SPLITS, split_seed
 from idlora_pl.nano.dataset import scripts_of
 from idlora_pl.nano.render import render
 from idlora_pl.nano.world import ENVIRONMENTS, N_SAMPLES, VOWELS, all_texts, script, speaker
-from idlora_pl.prompt import split_prompt
 
 seeds = st.integers(0, 6_000_000)
 

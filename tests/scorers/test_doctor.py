@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.media import read_recording
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.words import GrammarErrors, TranscriptErrorRate

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.nano.dataset import write_test_items
 from idlora_pl.scorers.loading import Scorer, load_scorers
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.media import probe, read_metadata
 from idlora_pl.report import read_scores
 from idlora_pl.scoring.bounds import bound_sources

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.media import read_clip
 from idlora_pl.report import read_scores
 from idlora_pl.scorers.loading import available, load_scorers

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import idlora_pl
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.files import locked
 from idlora_pl.metrics.clip_mean import ClipMean
 from idlora_pl.report import append_scores, read_scores, to_markdown

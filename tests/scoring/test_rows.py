@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.media import Clip, MediaError, read_clip, read_recording, write_audio
 from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected
 from idlora_pl.results.row import Curve, ScorerFacts

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from idlora_pl.prompt import split_prompt
+from idlora_pl.benchmark.prompt import split_prompt
 from idlora_pl.report.page.shown import Shown
 from idlora_pl.report.table import COLUMNS, Column, Table
 from idlora_pl.results.row import Curve, ScoreRow

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from idlora_pl.data.entry import CAPTION, FORMAT, PromptError, checked_id
-from idlora_pl.data.prompts import read_prompts
+from idlora_pl.benchmark.items import CAPTION, FORMAT, PromptError, checked_id, read_prompts
 from idlora_pl.files import files_below, read_json, replacing
 from idlora_pl.media import read_clip, write_image
 

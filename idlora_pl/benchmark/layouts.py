@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from idlora_pl.data.entry import PromptError
+from idlora_pl.benchmark.items import PromptError
 
 Entry = Mapping[str, Any]
 
