@@ -26,9 +26,8 @@ from data_tools.verb.command import print_summary, run
 from data_tools.verb.ledger import Ledger, opened_ledger, state_of
 from data_tools.verb.lists import Row, read_rows, write_rows
 from data_tools.verb.parallel import Crashed, n_workers_of, run_all
-from idlora_pl.data.index import INDEX_NAME, ShardIndex
 from idlora_pl.data.samples import ShardError
-from idlora_pl.data.shards import ShardFile, sha256_of
+from idlora_pl.data.shards import INDEX_NAME, ShardFile, ShardIndex, sha256_of
 from idlora_pl.files import replacing
 
 

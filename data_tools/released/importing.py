@@ -22,7 +22,7 @@ from data_tools.released.passes import (
 )
 from data_tools.released.plan import PRECISIONS, Candidate, Plan, Rules, SetPlan, make_plan
 from data_tools.verb.lists import Row, write_rows
-from idlora_pl.data.index import INDEX_NAME, ShardIndex
+from idlora_pl.data.shards import INDEX_NAME, ShardIndex
 from idlora_pl.files import replacing
 from idlora_pl.ltx2.presets import Preset
 

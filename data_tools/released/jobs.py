@@ -14,9 +14,8 @@ from data_tools.released.layout import Item
 from data_tools.released.plan import PRECISIONS
 from data_tools.released.reading import RefusedFileError, read_contents
 from data_tools.verb.lists import Row, write_rows
-from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.samples import PairSample
-from idlora_pl.data.shards import write_shard
+from idlora_pl.data.shards import ShardIndex, write_shard
 from idlora_pl.files import replacing
 from idlora_pl.method.tokens import TextFeatures
 

@@ -26,7 +26,7 @@ from data_tools.released.reading import Facts
 from data_tools.released.source import Source
 from data_tools.verb.lists import Row, read_rows
 from data_tools.verb.parallel import Job, run_jobs
-from idlora_pl.data.index import ShardFile, ShardIndex
+from idlora_pl.data.shards import ShardFile, ShardIndex
 from idlora_pl.files import replacing
 
 REJECTED_NAME = "rejected.jsonl"

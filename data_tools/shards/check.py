@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 from torchaudio.transforms import MelSpectrogram
 
-from idlora_pl.data.index import INDEX_NAME, ShardIndex
 from idlora_pl.data.samples import META_FILE, TENSORS_FILE, PairSample, ShardError, decode_sample
-from idlora_pl.data.shards import ShardFile, is_key, sha256_of
+from idlora_pl.data.shards import INDEX_NAME, ShardFile, ShardIndex, is_key, sha256_of
 from idlora_pl.files import replacing
 
 SUFFIXES = (TENSORS_FILE, META_FILE)

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.verb.lists import Row, read_rows, write_rows
-from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.samples import META_FILE, TENSORS_FILE, PairSample, ShardError, decode_sample, encode_sample
-from idlora_pl.data.shards import ShardFile, is_key, write_shard
+from idlora_pl.data.shards import ShardFile, ShardIndex, is_key, write_shard
 from idlora_pl.files import replacing
 
 SETTINGS_NAME = "settings.json"

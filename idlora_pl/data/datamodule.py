@@ -11,16 +11,13 @@ from torch.utils.data import DataLoader
 
 from idlora_pl.benchmark.items import prompt_loader, read_prompts, refuse_unusable
 from idlora_pl.data.addresses import is_remote
-from idlora_pl.data.batches import Memory
-from idlora_pl.data.faults import OnFault
-from idlora_pl.data.index import ShardIndex
-from idlora_pl.data.loader import PairLoader
+from idlora_pl.data.batches import Memory, OnFault
+from idlora_pl.data.loader import PairLoader, continue_from, state_of
 from idlora_pl.data.order import EpochOrder
-from idlora_pl.data.resume import continue_from, state_of
 from idlora_pl.data.samples import ShardError
+from idlora_pl.data.shards import ShardIndex
 from idlora_pl.data.stream import ShardSet, open_shards
-from idlora_pl.data.voice_files import voices_of
-from idlora_pl.data.voices import References, VoiceBank
+from idlora_pl.data.voices import References, VoiceBank, voices_of
 from idlora_pl.method.noise import checked_seed
 
 

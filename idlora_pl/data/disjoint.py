@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from idlora_pl.benchmark.items import read_prompts
-from idlora_pl.data.index import INDEX_NAME, ShardIndex
 from idlora_pl.data.samples import META_FILE, ShardError
+from idlora_pl.data.shards import INDEX_NAME, ShardIndex
 from idlora_pl.files import read_json_lines
 
 Entry = Mapping[str, Any]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import lightning as L
 
 from idlora_pl.data.datamodule import batches_a_step
-from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.samples import ShardError
+from idlora_pl.data.shards import ShardIndex
 from idlora_pl.ltx2.presets import Preset
 
 # Tokens by which the sound may differ from the frames: the authors' sets hold 120 to 122 for 121 frames.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from idlora_pl.data.batches import Fault, FaultLog
 from idlora_pl.data.datamodule import PairedClips
-from idlora_pl.data.faults import Fault, FaultLog
 from idlora_pl.data.loader import PairLoader, Position
 from idlora_pl.data.order import EpochOrder
 from idlora_pl.data.samples import ShardError

@@ -11,10 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from idlora_pl.data.datamodule import PairedClips
-from idlora_pl.data.index import ShardFile, ShardIndex
-from idlora_pl.data.latents import tensors_in
-from idlora_pl.data.samples import ShardError
-from idlora_pl.data.shards import write_shards
+from idlora_pl.data.samples import ShardError, tensors_in
+from idlora_pl.data.shards import ShardFile, ShardIndex, write_shards
 from idlora_pl.data.stream import ShardSet
 from tests.data.conftest import random_sample
 from tests.data.hostile import BAD, GOOD, Hostile, bad_tensors, hostile_shards

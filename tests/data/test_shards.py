@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.samples import PairSample, ShardError, collate, decode_sample, encode_sample
-from idlora_pl.data.shards import sha256_of, write_shards
+from idlora_pl.data.shards import ShardIndex, sha256_of, write_shards
 from idlora_pl.data.stream import ShardSet, open_shards
 from idlora_pl.method.tokens import TextFeatures
 

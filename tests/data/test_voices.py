@@ -12,7 +12,7 @@ import torch
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.samples import PairBatch, PairSample, ShardError
 from idlora_pl.data.shards import write_shards
-from idlora_pl.data.voice_files import main, read_voices, write_voices
+from idlora_pl.data.voices import main, read_voices, write_voices
 from tests.data.conftest import random_sample
 
 N_CLIPS, N_SPEAKERS = 24, 3
@@ -186,7 +186,7 @@ def test_damaged_voices_are_refused_in_one_sentence(voiced, name, content, messa
     (voiced / name).write_bytes(content)
     with pytest.raises(ShardError, match=message) as caught:
         drawn(voiced)
-    assert re.search(r"; write it with python -m idlora_pl.data.voice_files FOLDER$", str(caught.value))
+    assert re.search(r"; write it with python -m idlora_pl.data.voices FOLDER$", str(caught.value))
 
 
 def test_the_command_writes_them(voiced, capsys):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from idlora_pl.data.index import ShardIndex
 from idlora_pl.data.samples import ShardError
+from idlora_pl.data.shards import ShardIndex
 from idlora_pl.ltx2.presets import preset_named
 from idlora_pl.training.fit_check import refuse_other_base
 
