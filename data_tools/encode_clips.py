@@ -19,8 +19,8 @@ from data_tools.shards.sample_folder import begin_list, finish_list, keep_settin
 from data_tools.verb.command import print_summary, run
 from data_tools.verb.ledger import Ledger, opened_ledger, state_of
 from data_tools.verb.lists import Row, located, read_rows, relative_to, write_rows
-from idlora_pl.components import ClipCodecs, load_codecs, load_text, refuse_missing_checkpoint
 from idlora_pl.distributed import close_at_exit
+from idlora_pl.generation.base_model import ClipCodecs, load_codecs, load_text, refuse_missing_checkpoint
 from idlora_pl.ltx2.codecs import Codecs
 from idlora_pl.ltx2.presets import PresetName, preset_named
 from idlora_pl.ltx2.video_codec import Tiling

@@ -19,7 +19,7 @@ from idlora_pl.data.stream import ShardSet, open_shards
 from idlora_pl.ltx2.presets import PresetName
 
 if TYPE_CHECKING:
-    from idlora_pl.components import ClipCodecs
+    from idlora_pl.generation.base_model import ClipCodecs
 
 _MOST_FAULTS = 50
 
@@ -97,7 +97,7 @@ def codecs_of(found: ShardSet, base: PresetName | None, weights: str | None) -> 
     made = found.index.codecs
     if base is None and made not in ("smoke", "nano"):
         return None
-    from idlora_pl.components import load_codecs  # loads diffusers, which takes seconds
+    from idlora_pl.generation.base_model import load_codecs
 
     return load_codecs(made) if base is None else load_codecs(base, weights)  # type: ignore[arg-type]
 

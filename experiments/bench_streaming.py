@@ -29,9 +29,9 @@ from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
 from idlora_pl.data.stream import ShardSet, open_shards
+from idlora_pl.generation.sampling import default_sampling
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.nano.dataset import write_pairs
-from idlora_pl.sampling import default_sampling
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.optimizer import AdamW
 

@@ -12,7 +12,7 @@ _HOME = {
     "Clip": "idlora_pl.media",
     "Codecs": "idlora_pl.ltx2.codecs",
     "IDLoRA": "idlora_pl.training.module",
-    "IDLoRAPipeline": "idlora_pl.pipeline",
+    "IDLoRAPipeline": "idlora_pl.generation.pipeline",
     "IdentityGuidance": "idlora_pl.method.guidance",
     "InContext": "idlora_pl.method.in_context",
     "LTX2": "idlora_pl.ltx2.transformer",

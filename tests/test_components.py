@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from idlora_pl.components import attach_adapter, load_components
+from idlora_pl.generation.base_model import attach_adapter, load_components
+from idlora_pl.generation.pipeline import IDLoRAPipeline
+from idlora_pl.generation.sampling import Sampling
 from idlora_pl.ltx2.lora import attach_lora, lora_state_dict
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.media import write_audio, write_image
 from idlora_pl.method.in_context import InContext
-from idlora_pl.pipeline import IDLoRAPipeline
-from idlora_pl.sampling import Sampling
 from idlora_pl.training.module import IDLoRA
 from tests.ltx2.authors import header_of_19b, write_release
 

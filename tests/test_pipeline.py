@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from idlora_pl.generation.pipeline import IDLoRAPipeline
+from idlora_pl.generation.request import Request, alike
+from idlora_pl.generation.sampling import Sampling, default_sampling
 from idlora_pl.media import MediaError, write_audio, write_image
 from idlora_pl.method.tokens import TextContext
-from idlora_pl.pipeline import IDLoRAPipeline
-from idlora_pl.request import Request, alike
-from idlora_pl.sampling import Sampling, default_sampling
 
 PROMPT = "[VISUAL]: A person talks. [SPEECH]: aa ee oo er [SOUNDS]: steady rain in the background"
 

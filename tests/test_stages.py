@@ -7,13 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from idlora_pl.generation.sampling import REFINING, Sampling, Stage, refuse_missing_files, with_stages
+from idlora_pl.generation.stages import refined_start, sample_stage, stage_sigmas
 from idlora_pl.method.guidance import TextGuidance
 from idlora_pl.method.noise import Draws, noise_tokens, released_noise
 from idlora_pl.method.positions import VideoGrid
 from idlora_pl.method.tokens import patchify_video
-from idlora_pl.sampling import Sampling, Stage
-from idlora_pl.stage_lists import REFINING, refuse_missing_files, with_stages
-from idlora_pl.stages import refined_start, sample_stage, stage_sigmas
 
 SEEDS = st.lists(st.integers(0, 2**31), min_size=1, max_size=4)
 ORDERS = st.sampled_from(["independent", "released"])

@@ -10,12 +10,11 @@ import torch
 import yaml
 
 from idlora_pl.cli import main
+from idlora_pl.generation.pipeline import IDLoRAPipeline
+from idlora_pl.generation.request import Request
+from idlora_pl.generation.sampling import REFINING, default_sampling, with_stages
 from idlora_pl.ltx2.lora import LoRA, lora_state_dict
 from idlora_pl.media import read_clip, write_audio, write_image
-from idlora_pl.pipeline import IDLoRAPipeline
-from idlora_pl.request import Request
-from idlora_pl.sampling import default_sampling
-from idlora_pl.stage_lists import REFINING, with_stages
 from idlora_pl.training.module import IDLoRA
 
 ROOT = Path(__file__).parents[1]
@@ -193,7 +192,7 @@ def test_a_pipeline_cannot_be_given_stages_that_it_has_no_weights_for(one_stage)
 def test_the_overlay_is_the_ready_made_list(name):
     from jsonargparse import ArgumentParser
 
-    from idlora_pl.sampling import Sampling
+    from idlora_pl.generation.sampling import Sampling
 
     parser = ArgumentParser()
     parser.add_class_arguments(Sampling, "sampling")

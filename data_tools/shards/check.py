@@ -139,7 +139,7 @@ def _sample(shard: str, key: str, files: dict[str, bytes], index: ShardIndex) ->
 
 
 if TYPE_CHECKING:
-    from idlora_pl.components import ClipCodecs
+    from idlora_pl.generation.base_model import ClipCodecs
 
 _N_MELS = 64
 

@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, get_worker_info
 from data_tools.shards.sample_folder import remove_sample, write_sample
 from data_tools.verb.ledger import Ledger
 from data_tools.verb.lists import RejectedError, Row, located
-from idlora_pl.components import ClipCodecs, PromptEncoder
 from idlora_pl.data.samples import PairSample
 from idlora_pl.distributed import OwnShare
+from idlora_pl.generation.base_model import ClipCodecs, PromptEncoder
 from idlora_pl.media import read_audio, read_clip
 from idlora_pl.media.sound import UnusableSoundError, audible
 from idlora_pl.method.tokens import TextFeatures

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from idlora_pl import Clip, IDLoRAPipeline
 from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.generation.request import Request
 from idlora_pl.nano.codecs import NanoCodecs
 from idlora_pl.nano.dataset import write_test_items
-from idlora_pl.request import Request
 
 SHOWN = (0, 6, 12, 18, 24, 30)
 """Frames that are drawn, 0.24 s apart."""

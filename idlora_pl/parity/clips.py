@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idlora_pl.generation.sampling import Stage
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import AVSequence, TextContext, audio_tokens, patchify_audio, patchify_video, video_tokens
 from idlora_pl.parity.cases import Case
-from idlora_pl.sampling import Stage
 
 SCRIPT = InContext(video_sees_reference=True, reference_sees_text=True)
 """The recipe of the released scripts: no masks (spec section 0.5). The cases were made in float32 throughout."""

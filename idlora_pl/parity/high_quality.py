@@ -12,6 +12,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from idlora_pl.generation.sampling import REFINING
+from idlora_pl.generation.stages import refined_start, sample_stage
 from idlora_pl.ltx2.schedule import STAGE_2_SIGMAS, sigmas
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.noise import sde_noise
@@ -28,8 +30,6 @@ from idlora_pl.parity.clips import (
 )
 from idlora_pl.parity.findings import Findings
 from idlora_pl.parity.models import channels_of, model_of
-from idlora_pl.stage_lists import REFINING
-from idlora_pl.stages import refined_start, sample_stage
 
 _DRAWS_A_STEP = 4
 _RELEASED_SEEDS = {"step": -1, "substep": 9999}

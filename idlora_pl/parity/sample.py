@@ -11,6 +11,8 @@ import re
 import torch
 from torch import Tensor
 
+from idlora_pl.generation.sampling import Stage
+from idlora_pl.generation.stages import sample_stage
 from idlora_pl.ltx2.schedule import sigmas as schedule
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.guidance import guided
@@ -20,8 +22,6 @@ from idlora_pl.parity.cases import Case
 from idlora_pl.parity.clips import Scales, context_of, grid_of, levels_of, n_reference_of, read_scales, start_of, varied
 from idlora_pl.parity.findings import Findings
 from idlora_pl.parity.models import channels_of, model_of
-from idlora_pl.sampling import Stage
-from idlora_pl.stages import sample_stage
 
 _STEP = re.compile(r"step(\d+)\.(video|audio)_(x0|next)")
 

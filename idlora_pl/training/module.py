@@ -16,18 +16,17 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from idlora_pl.components import Components, attach_adapter, load_codecs, load_text, load_transformer
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.shards import PairBatch
+from idlora_pl.generation.base_model import Components, attach_adapter, load_codecs, load_text, load_transformer
+from idlora_pl.generation.pipeline import IDLoRAPipeline
+from idlora_pl.generation.sampling import Sampling, refuse_missing_files, refuse_missing_weights
 from idlora_pl.ltx2.lora import LoRA, attach_lora, attached_lora
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.media import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.noise import checked_seed
 from idlora_pl.method.tokens import TextContext, TextFeatures
-from idlora_pl.pipeline import IDLoRAPipeline
-from idlora_pl.sampling import Sampling
-from idlora_pl.stage_lists import refuse_missing_files, refuse_missing_weights
 from idlora_pl.training.checkpoint import adapter_state, restore_adapter
 from idlora_pl.training.fit_check import refuse_other_base, refuse_uneven_steps
 from idlora_pl.training.noise import Noise, draw_noise, generator_at, torch_seed, validation_generator
@@ -47,7 +46,7 @@ class IDLoRA(L.LightningModule):
 
     Args:
         base: Preset of the base model.
-        weights: Its checkpoint; see `idlora_pl.components.load_components`.
+        weights: Its checkpoint; see `idlora_pl.generation.base_model.load_components`.
         gemma: Folder of its language model, when the checkpoint holds none.
         in_context: How the reference enters the sequence; stored in the adapter.
         lora: Rank, alpha and target linears.

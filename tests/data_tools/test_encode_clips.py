@@ -18,13 +18,13 @@ from data_tools.shards.encoding import take_own_memory
 from data_tools.shards.sample_folder import begin_list, find_samples, read_sample
 from data_tools.verb.lists import read_rows, write_rows
 from data_tools.write_shards import write_shards
-from idlora_pl.components import load_codecs, load_text
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.samples import ShardError
+from idlora_pl.generation.base_model import load_codecs, load_text
+from idlora_pl.generation.pipeline import IDLoRAPipeline
+from idlora_pl.generation.sampling import default_sampling
 from idlora_pl.media import read_audio, read_clip, write_audio
 from idlora_pl.method.tokens import patchify_audio
-from idlora_pl.pipeline import IDLoRAPipeline
-from idlora_pl.sampling import default_sampling
 from tests.media.conftest import write_floats
 
 

@@ -15,7 +15,7 @@ import torch
 
 from data_tools.encode_clips import encode_clips
 from data_tools.verb.lists import write_rows
-from idlora_pl.components import load_codecs, load_text
+from idlora_pl.generation.base_model import load_codecs, load_text
 from idlora_pl.media import Clip, read_clip, write_clip
 
 N_PAIRS, N_TURNS, BATCH = 8, 3, 4

@@ -13,9 +13,9 @@ import torch
 from data_tools.inspect_shard import inspect_shard
 from data_tools.shards.check import check_shard, draw, read_index
 from data_tools.verb.command import run
-from idlora_pl.components import load_codecs
 from idlora_pl.data.samples import PairSample, ShardError, encode_sample
 from idlora_pl.data.shards import write_shards
+from idlora_pl.generation.base_model import load_codecs
 from idlora_pl.method.tokens import TextFeatures
 
 

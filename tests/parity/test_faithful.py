@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from idlora_pl.data.samples import PairBatch
+from idlora_pl.generation.sampling import Sampling
 from idlora_pl.ltx2.lora import load_adapter
 from idlora_pl.ltx2.presets import PRESETS
 from idlora_pl.ltx2.schedule import sigmas
@@ -22,7 +23,6 @@ from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.flow import sample_sigma
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import TextContext, TextFeatures
-from idlora_pl.sampling import Sampling
 from idlora_pl.training.noise import Noise
 from idlora_pl.training.objective import Objective, flow_losses
 from tests.parity.test_training_inputs import assembled

@@ -12,12 +12,12 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from idlora_pl.data.samples import PairBatch, PairSample
 from idlora_pl.data.shards import write_shards
 from idlora_pl.data.stream import open_shards
+from idlora_pl.generation.request import Request
 from idlora_pl.ltx2.lora import lora_state_dict
 from idlora_pl.media import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.noise import noise_tokens
 from idlora_pl.method.tokens import TextFeatures
-from idlora_pl.request import Request
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.noise import Noise, draw_noise, generator_at
 from idlora_pl.training.objective import Objective, noisy_sequence

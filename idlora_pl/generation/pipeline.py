@@ -13,8 +13,10 @@ from typing import Self
 
 import torch
 
-from idlora_pl.clip_latents import decoded
-from idlora_pl.components import ClipCodecs, Components, PromptEncoder, attach_adapter, load_components
+from idlora_pl.generation.base_model import ClipCodecs, Components, PromptEncoder, attach_adapter, load_components
+from idlora_pl.generation.request import Request, alike, decoded, read_request
+from idlora_pl.generation.sampling import Sampling, default_sampling, refuse_missing_files, refuse_missing_weights
+from idlora_pl.generation.stages import Starts, latent_grid, sample_stage
 from idlora_pl.ltx2.lora import has_distilled, load_distilled, strengths
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.ltx2.transformer import LTX2
@@ -22,11 +24,6 @@ from idlora_pl.ltx2.upsampler import LatentUpsampler, load_upsampler
 from idlora_pl.media import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import AVSequence
-from idlora_pl.request import Request, alike, read_request
-from idlora_pl.sampling import Sampling, default_sampling
-from idlora_pl.stage_lists import refuse_missing_files, refuse_missing_weights
-from idlora_pl.stages import sample_stage
-from idlora_pl.starts import Starts, latent_grid
 
 File = str | Path | None
 OnStep = Callable[[int, int], None]
@@ -75,7 +72,7 @@ class IDLoRAPipeline:
 
         Args:
             base: Preset name.
-            weights: See `idlora_pl.components.load_components`.
+            weights: See `idlora_pl.generation.base_model.load_components`.
             gemma: Folder of the language model, when the checkpoint holds none.
             adapter: A safetensors file; None samples from the base alone.
             in_context: The recipe of an adapter that does not tell its own, such as the authors' files.
@@ -120,7 +117,7 @@ class IDLoRAPipeline:
         return self.generate([self.request(prompt, face=face, voice=voice, seed=seed)])[0]
 
     def request(self, prompt: str, *, face: File = None, voice: File = None, seed: int | None = None) -> Request:
-        """Read the files of one request at the size of the clip; see `idlora_pl.request.read_request`."""
+        """Read the files of one request at the size of the clip; see `idlora_pl.generation.request.read_request`."""
         seed = self.sampling.seed if seed is None else seed
         return read_request(prompt, face=face, voice=voice, size=self.sampling.size(), seed=seed)
 
