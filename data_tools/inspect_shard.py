@@ -97,7 +97,7 @@ def codecs_of(found: ShardSet, base: PresetName | None, weights: str | None) -> 
     made = found.index.codecs
     if base is None and made not in ("smoke", "nano"):
         return None
-    from idlora_pl.generation.base_model import load_codecs
+    from idlora_pl.generation.base_model import load_codecs  # loads diffusers, which takes seconds
 
     return load_codecs(made) if base is None else load_codecs(base, weights)  # type: ignore[arg-type]
 

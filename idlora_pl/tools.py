@@ -10,7 +10,7 @@ TOOLS = {
     "doctor": "idlora_pl.scorers.tool:doctor",
     "manifest": "idlora_pl.data.manifest_tool:manifest",
     "parity": "idlora_pl.parity.command:main",
-    "score": "idlora_pl.scoring.tool:score",
+    "score": "idlora_pl.evaluation.tool:score",
     "study": "idlora_pl.study.tool:study",
     "table": "idlora_pl.table_tool:table",
 }

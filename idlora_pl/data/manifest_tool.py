@@ -11,7 +11,7 @@ from rich.console import Console
 from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.benchmark.layouts import check_layout, completeness
 from idlora_pl.benchmark.manifest import write_manifest
-from idlora_pl.data.disjoint import compare_speakers
+from idlora_pl.evaluation.disjoint import compare_speakers
 
 
 def manifest(arguments: list[str]) -> None:

@@ -12,16 +12,14 @@ from rich.console import Console
 
 from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.benchmark.layouts import check_layout
-from idlora_pl.data.disjoint import compare_speakers
+from idlora_pl.evaluation.clips import Bound, ClipSource, bound_sources, clip_sources
+from idlora_pl.evaluation.disjoint import compare_speakers
+from idlora_pl.evaluation.plan import Again, Folder, origin_of
+from idlora_pl.evaluation.run import Outcome, ScorerSet, score_folder
 from idlora_pl.nano.world import ENVIRONMENTS
 from idlora_pl.scorers.card import WEIGHTS, Unavailable
 from idlora_pl.scorers.loading import names_of
 from idlora_pl.scorers.proof import VERIFIED
-from idlora_pl.scoring.bounds import Bound, bound_sources
-from idlora_pl.scoring.clips import ClipSource, clip_sources
-from idlora_pl.scoring.origin import origin_of
-from idlora_pl.scoring.plan import Again, Folder
-from idlora_pl.scoring.run import Outcome, ScorerSet, score_folder
 
 Entry = Mapping[str, Any]
 
@@ -42,7 +40,7 @@ def score(arguments: list[str]) -> None:
         folder = Folder(entries, sources, options.row, options.scores, options.again, origin)
         found: Outcome | None
         if options.devices is not None:
-            from idlora_pl.scoring.ranks import score_on_ranks  # loads Lightning, which takes seconds
+            from idlora_pl.evaluation.ranks import score_on_ranks
 
             found = score_on_ranks(folder, chosen, devices=options.devices, accelerator=options.accelerator)
         else:
@@ -112,7 +110,7 @@ def _sources(options: argparse.Namespace, entries: Sequence[Entry]) -> dict[str,
     if bound == "vae":
         if clips is None:
             raise ValueError("--bound vae writes the clips that it scores; give --clips FOLDER")
-        from idlora_pl.scoring.through_codecs import reconstructed
+        from idlora_pl.evaluation.through_codecs import reconstructed
 
         return reconstructed(entries, clips, options.base, options.base_weights, options.size)
     if bound is not None and clips is not None:

@@ -17,6 +17,8 @@ from lightning.pytorch.loggers import WandbLogger
 from idlora_pl.benchmark.items import read_prompts, refuse_unusable
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.distributed import OwnShare
+from idlora_pl.evaluation.plan import origin_of, with_versions
+from idlora_pl.evaluation.rows import notes_of, score_clip
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.build import clip_values
 from idlora_pl.results.row import ScorerFacts, ScoreRow
@@ -24,8 +26,6 @@ from idlora_pl.results.scores_file import metric_names, replace_scores
 from idlora_pl.scorers.card import WEIGHTS
 from idlora_pl.scorers.loading import Scorer, load_scorers
 from idlora_pl.scorers.registry import NEAR_ZERO
-from idlora_pl.scoring.origin import origin_of, with_versions
-from idlora_pl.scoring.rows import notes_of, score_clip
 from idlora_pl.training.made import Made, run_folder, write_made
 from idlora_pl.training.module import IDLoRA
 

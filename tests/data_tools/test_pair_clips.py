@@ -12,8 +12,8 @@ from data_tools.pair_clips import pair_clips
 from data_tools.verb.lists import read_rows, write_rows
 from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.benchmark.layouts import check_layout
-from idlora_pl.data.disjoint import compare_speakers
 from idlora_pl.data.voices import Voice
+from idlora_pl.evaluation.disjoint import compare_speakers
 from idlora_pl.media import read_image
 from idlora_pl.nano import videos
 

@@ -197,7 +197,7 @@ def test_the_method_of_a_manifest_is_a_row(nano_manifest, proofs, tmp_path):
 
 
 def test_scores_in_memory_are_scores_of_the_file(scorers, nano_data, tmp_path):
-    from idlora_pl.scoring import clip_sources, score_clip, score_source
+    from idlora_pl.evaluation import clip_sources, score_clip, score_source
 
     entries = read_prompts(nano_data / "test/prompts.json")
     source = clip_sources(entries)["item-0000"]

@@ -9,10 +9,10 @@ from typing import Any, cast, get_args
 import torch
 from rich.progress import track
 
+from idlora_pl.evaluation.clips import ClipSource, short_hash
 from idlora_pl.generation.base_model import ClipCodecs, load_codecs
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.media import Clip, MediaError, probe, read_clip, read_metadata, write_clip
-from idlora_pl.scoring.clips import ClipSource, short_hash
 
 Entry = Mapping[str, Any]
 

@@ -15,11 +15,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from idlora_pl.distributed import close_at_exit, shared_loader
+from idlora_pl.evaluation.plan import Folder, Held, Work
+from idlora_pl.evaluation.run import Outcome, ScorerSet, outcome, score_work
 from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import append_scores, read_scores
 from idlora_pl.scorers.registry import card_named
-from idlora_pl.scoring.plan import Folder, Held, Work
-from idlora_pl.scoring.run import Outcome, ScorerSet, outcome, score_work
 
 
 class FolderScoring(L.LightningModule):

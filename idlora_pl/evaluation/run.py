@@ -23,13 +23,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from idlora_pl.evaluation.plan import Folder, Work, with_versions
+from idlora_pl.evaluation.rows import FAILED, score_source
 from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import append_scores
 from idlora_pl.scorers.card import WEIGHTS
 from idlora_pl.scorers.loading import Scorer, load_scorers
-from idlora_pl.scoring.origin import with_versions
-from idlora_pl.scoring.plan import Folder, Work
-from idlora_pl.scoring.rows import FAILED, score_source
 
 
 @dataclass(frozen=True)

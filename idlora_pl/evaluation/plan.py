@@ -1,23 +1,27 @@
-"""What is left to score: every clip with the scorers that have not scored it yet."""
+"""What is left to score: every clip with the scorers that have not scored it yet.
+
+What stands in a scores file already is still what it says, or is made anew. Every line notes where the items of its
+row come from and what scored them, so that no two are mixed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import idlora_pl
+from idlora_pl.benchmark.items import manifest_name
+from idlora_pl.evaluation.clips import ClipSource, short_hash
+from idlora_pl.evaluation.rows import FAILED, Entry, item_digest, relative
 from idlora_pl.files import locked
-from idlora_pl.results.row import ScoreRow
+from idlora_pl.results.row import N_ITEMS, ScoreRow
 from idlora_pl.results.scores_file import drop_scores, read_lines, read_scores
 from idlora_pl.scorers.loading import Scorer
-from idlora_pl.scoring.clips import ClipSource
-from idlora_pl.scoring.expected import Entry
-from idlora_pl.scoring.kept import has_other_reason, refuse_changed
-from idlora_pl.scoring.origin import is_of_other_items, refuse_other_items
-from idlora_pl.scoring.rows import FAILED
 
 Again = Literal["failed", "all"]
 Held = tuple[str, int | None, str]
@@ -147,3 +151,80 @@ class Folder:
                 "not all; score the row anew with --again all"
             )
         return not all(done)
+
+
+_MISSING = "file_missing"
+
+
+def has_other_reason(line: ScoreRow, source: ClipSource, beside: Path) -> bool:
+    """Say whether a clip that was not there is there by now, or is missing elsewhere or for another reason."""
+    reasons = {line.reasons.get(name) for name in line.scores}
+    if len(reasons) != 1 or any(value is not None for value in line.scores.values()):
+        return False
+    reason = reasons.pop()
+    if source.path is None:
+        return reason != source.reason and (reason == _MISSING or "clip" not in line.notes)
+    if reason == _MISSING:
+        return source.path.is_file() or line.notes.get("clip") != relative(source.path, beside)
+    return "clip" not in line.notes
+
+
+def refuse_changed(row: ScoreRow, entry: Entry, source: ClipSource, scores: Path) -> None:
+    """Raise ValueError when a clip that has scores is another by now, or is compared with other things."""
+    path, noted = source.path, row.notes
+    anew = f"score row '{row.row}' anew with --again all"
+    if "clip_sha256" in noted:
+        if path is not None and path.is_file():
+            if short_hash(path) != noted["clip_sha256"]:
+                raise ValueError(f"{path} is not the clip that {scores} holds scores of; {anew}")
+        elif path is None or not _is_place(path, noted.get("clip", ""), scores.parent):
+            missing = f"{path} does not exist" if path is not None else f"item '{row.key}' has no clip here"
+            raise ValueError(
+                f"{missing}, and {scores} holds scores of {noted.get('clip')}; give those clips or another --row, or "
+                f"{anew}"
+            )
+    if "item_sha256" in noted and item_digest(entry) != noted["item_sha256"]:
+        raise ValueError(
+            f"item '{row.key}' has another text, reference or target than when {scores} was written; {anew}"
+        )
+
+
+def _is_place(path: Path, noted: str, beside: Path) -> bool:
+    """Say whether a path is the noted one, whatever its ending."""
+    return Path(relative(path, beside)).with_suffix("") == Path(noted).with_suffix("")
+
+
+NAME, DIGEST = "manifest", "manifest_sha256"
+
+
+def origin_of(entries: Sequence[Mapping[str, Any]], path: Path | str) -> dict[str, str]:
+    """Return notes about a manifest: its name, 16 hex digits for the ids of its items, and how many these are.
+
+    The digest leaves out what the items say: `item_sha256` stands for that, item by item.
+    """
+    ids = "\n".join(sorted(str(entry["output_name"]) for entry in entries))
+    digest = sha256(ids.encode()).hexdigest()[:16]
+    return {NAME: manifest_name(path), DIGEST: digest, N_ITEMS: str(len(entries))}
+
+
+def is_of_other_items(row: ScoreRow, origin: Mapping[str, str]) -> bool:
+    """Say whether a row belongs to another manifest; rows of older versions do not say."""
+    return {DIGEST} <= row.notes.keys() & origin and row.notes[DIGEST] != origin[DIGEST]
+
+
+def refuse_other_items(row: ScoreRow, origin: Mapping[str, str], scores: Path) -> None:
+    """Raise ValueError when a row of a scores file belongs to another manifest."""
+    if is_of_other_items(row, origin):
+        noted, given = (f"'{about.get(NAME)}' ({about.get(N_ITEMS)} items)" for about in (row.notes, origin))
+        raise ValueError(
+            f"{scores} holds scores of manifest {noted} in row '{row.row}', this is manifest {given}; give another "
+            "--row, or score the row anew with --again all"
+        )
+
+
+def with_versions(scorers: Sequence[Scorer]) -> tuple[Scorer, ...]:
+    """Add to the facts of scorers the versions of this package and of what decodes clips."""
+    own = {"idlora_pl": idlora_pl.__version__, "av": version("av")}
+    return tuple(
+        replace(scorer, facts=replace(scorer.facts, versions=own | dict(scorer.facts.versions))) for scorer in scorers
+    )
