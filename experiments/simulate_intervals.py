@@ -23,7 +23,7 @@ from idlora_pl.files import replacing
 from idlora_pl.metrics.lip_lag import CHANCE, lag_correlations, syllables
 from idlora_pl.report import Claim, Column, ScoreRow, build_table
 from idlora_pl.report.findings import finding
-from idlora_pl.report.markdown import sheet_markdown
+from idlora_pl.report.formats import sheet_markdown
 from idlora_pl.report.sheet import Sheet, fitted
 from idlora_pl.results.statistics import clustered_interval, paired_difference
 from idlora_pl.study.opinion import two_way_interval, two_way_p_value

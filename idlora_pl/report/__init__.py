@@ -2,11 +2,10 @@
 
 from idlora_pl.report.build import build_table
 from idlora_pl.report.findings import Claim, with_findings
-from idlora_pl.report.markdown import to_markdown
-from idlora_pl.report.scores_table import table_from_scores
-from idlora_pl.report.screen import show, to_rich
-from idlora_pl.report.source import read_table, table_from_yaml
+from idlora_pl.report.formats import to_markdown
+from idlora_pl.report.source import read_table, table_from_scores, table_from_yaml
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
+from idlora_pl.report.text import show, to_rich
 from idlora_pl.report.write import write_report
 from idlora_pl.results.scores_file import ScorerFacts, ScoreRow, append_scores, located, read_scores
 

@@ -5,10 +5,8 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from idlora_pl.report.agreement import refuse_unlike_rows
-from idlora_pl.report.cells import Cell, Comparison, Penalised, Reproduction
-from idlora_pl.report.remarks import has_failed, remarks_of
-from idlora_pl.report.table import COLUMNS, Column, Row, Table
+from idlora_pl.report.agreement import has_failed, refuse_unlike_rows, remarks_of
+from idlora_pl.report.table import COLUMNS, Cell, Column, Comparison, Penalised, Reproduction, Row, Table
 from idlora_pl.results.row import N_ITEMS
 from idlora_pl.results.scores_file import ScoreRow, metric_names
 from idlora_pl.results.statistics import Interval, PairedDifference, are_shares, clustered_interval, paired_difference

@@ -7,10 +7,8 @@ sign-flip test over speakers at 0.05, and both once more with failures counted, 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from idlora_pl.report.cells import Comparison
-from idlora_pl.report.render import difference_text, p_text, penalty_text
-from idlora_pl.report.speakers import TOO_FEW
-from idlora_pl.report.table import Column, Table
+from idlora_pl.report.table import Column, Comparison, Table
+from idlora_pl.report.text import TOO_FEW, difference_text, p_text, penalty_text
 from idlora_pl.results.statistics import PairedDifference
 
 ALPHA = 0.05

@@ -40,7 +40,7 @@ def score(arguments: list[str]) -> None:
         folder = Folder(entries, sources, options.row, options.scores, options.again, origin)
         found: Outcome | None
         if options.devices is not None:
-            from idlora_pl.evaluation.ranks import score_on_ranks
+            from idlora_pl.evaluation.ranks import score_on_ranks  # loads Lightning, which takes seconds
 
             found = score_on_ranks(folder, chosen, devices=options.devices, accelerator=options.accelerator)
         else:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from idlora_pl.report.export import csv_text
+from idlora_pl.report.formats import csv_text
 from idlora_pl.report.sheet import Sheet
 from idlora_pl.study.answers import Answer, Answers, read_answers
 from idlora_pl.study.key import read_key

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from idlora_pl.files import replacing
-from idlora_pl.report.export import sheets_latex
-from idlora_pl.report.markdown import document
+from idlora_pl.report.formats import document, sheets_latex
 from idlora_pl.report.sheet import Sheet
 from idlora_pl.study.analyse import OpinionRow, opinions, preferences
 from idlora_pl.study.answers import Answers, read_answers

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from idlora_pl.report.export import csv_text
+from idlora_pl.report.formats import csv_text
 from idlora_pl.report.sheet import Sheet
 from idlora_pl.study.analyse import OpinionRow, PreferenceRow
 from idlora_pl.study.published import AcrossScenarios

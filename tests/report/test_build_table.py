@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
-from idlora_pl.report.export import to_csv, to_latex
+from idlora_pl.report.formats import to_csv, to_latex
 from idlora_pl.results.statistics import clustered_interval, paired_difference
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
-from idlora_pl.report.export import paired_csv, to_csv, to_latex
+from idlora_pl.report.formats import paired_csv, to_csv, to_latex
 from idlora_pl.results.row import ScorerFacts
 
 WER = Column("wer", "WER", "lower", worst=1.0)

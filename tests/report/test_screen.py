@@ -11,7 +11,7 @@ from rich.console import Console
 
 from idlora_pl.cli import main
 from idlora_pl.report import Column, Row, ScoreRow, append_scores, build_table, show, to_markdown, to_rich
-from idlora_pl.report.render import blocks, cell_parts, count_text
+from idlora_pl.report.text import blocks, cell_parts, count_text
 from idlora_pl.results.row import ScorerFacts, is_failure
 
 METRICS = tuple(f"score_{letter}" for letter in "abcdefghij")

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from idlora_pl.report import Row, ScoreRow, Table, build_table, to_markdown, to_rich, write_report
-from idlora_pl.report.figure import draw, to_png
+from idlora_pl.report.write import draw, to_png
 
 METRICS = ("speaker_similarity", "phoneme_error_rate")
 

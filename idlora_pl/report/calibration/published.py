@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from idlora_pl.report.declared import declared, quoted_row
+from idlora_pl.report.source import declared, quoted_row
 from idlora_pl.report.table import Column
 
 

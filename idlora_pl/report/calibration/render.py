@@ -11,8 +11,8 @@ from idlora_pl.report.calibration.build import Calibration, Measured
 from idlora_pl.report.calibration.fit import MIN_SPEAKERS, Fit
 from idlora_pl.report.calibration.notes import notes
 from idlora_pl.report.calibration.verdict import size
-from idlora_pl.report.render import DASH, interval, number, p_value
 from idlora_pl.report.table import Column
+from idlora_pl.report.text import DASH, interval, number, p_value
 from idlora_pl.results.statistics import Interval
 
 _PER_TABLE = 3

@@ -14,8 +14,8 @@ import numpy as np
 from idlora_pl.report.calibration.candidates import Choice
 from idlora_pl.report.calibration.fit import MIN_SPEAKERS, Fit, fit_of, misfits
 from idlora_pl.report.calibration.grid import Grid
-from idlora_pl.report.render import interval, number, p_value
 from idlora_pl.report.table import Column
+from idlora_pl.report.text import interval, number, p_value
 from idlora_pl.results.intervals import expanded_interval
 
 State = Literal["fits better", "undecided", "cannot be run here"]

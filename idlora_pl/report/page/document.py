@@ -12,8 +12,8 @@ from urllib.parse import quote
 from idlora_pl.files import read_text
 from idlora_pl.report.page.items import Data, page_data
 from idlora_pl.report.page.shown import Shown
-from idlora_pl.report.render import blocks, cell_text, count_text, notes
 from idlora_pl.report.table import COLUMNS, Column, Table
+from idlora_pl.report.text import blocks, cell_text, count_text, notes
 from idlora_pl.results.row import DOUBTS
 from idlora_pl.results.scores_file import ScoreRow
 

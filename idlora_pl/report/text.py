@@ -1,9 +1,17 @@
-"""The parts of a table as text. Missing numbers are dashes."""
+"""A table as text, and what the screen shows of it. Missing numbers are dashes.
 
-from idlora_pl.report.cells import Comparison
-from idlora_pl.report.sheet import Sheet
-from idlora_pl.report.speakers import few_speakers
-from idlora_pl.report.table import Column, Row, Table
+A table that is too wide for the screen is printed in parts, so that no number is cut off. Notes say how far numbers
+can be trusted, given how many speakers they stand on.
+"""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from idlora_pl.report.sheet import Sheet, fitted
+from idlora_pl.report.table import Column, Comparison, Row, Table
 from idlora_pl.results.statistics import PairedDifference
 
 DASH = "–"
@@ -219,3 +227,75 @@ def blocks(table: Table) -> list[Sheet]:
         heads = ("ours / published", "metric", "ours", "published", "difference", "covered")
         found.append(Sheet(heads, tuple(lines)))
     return found
+
+
+def to_rich(table: Table, width: int | None = None) -> list[RichTable | Text]:
+    """Return what a rich console prints: the table, the paired block and the notes.
+
+    Args:
+        table: The table.
+        width: Characters that fit into a line; None for no limit. Columns that do not fit go into a table below.
+    """
+    sheets = [_main(table), *blocks(table)]
+    shown: list[RichTable | Text] = [part for sheet in sheets for part in fitted(sheet, width)]
+    return [*shown, *(Text(note, style="dim") for note in notes(table))]
+
+
+def show(parts: Iterable[RichTable | Text], console: Console) -> None:
+    """Print what `to_rich` returns; the console does not break the notes, so that commands in them can be copied."""
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, Text), highlight=False)
+
+
+def _main(table: Table) -> Sheet:
+    lines = [
+        (
+            row.label,
+            *("\n".join(cell_parts(table, row, column)) for column in table.columns),
+            count_text(table, row),
+        )
+        for row in table.rows
+    ]
+    return Sheet(
+        ("row", *(column.heading for column in table.columns), "n"),
+        tuple(lines),
+        table.caption,
+        n_left=1,
+        n_right=1,
+        quoted=frozenset(number for number, row in enumerate(table.rows) if row.quoted is not None),
+    )
+
+
+TOO_FEW = 6
+"""Below this many, a sign-flip test cannot come below p = 0.05, and nothing is decided."""
+FEW = 12
+"""Below this many, intervals hold only where speakers scatter about normally (docs/scoring.md)."""
+
+
+def few_speakers(counts: Iterable[int]) -> list[str]:
+    """Return sentences about numbers and paired differences that stand on few speakers.
+
+    Example:
+        >>> few_speakers([8, 30])
+        ['Intervals over 8 speakers hold where speakers scatter normally; with skewed ones they cover less.']
+    """
+    found = sorted({count for count in counts if 0 < count < FEW})
+    said = []
+    if 1 in found:
+        said.append("Over one speaker there is no interval and no p: nothing shows how far others would differ.")
+        found.remove(1)
+    if far := [count for count in found if count < TOO_FEW]:
+        said.append(
+            f"So few speakers ({_ends(far)}) decide nothing: a sign-flip test needs {TOO_FEW} to come below p = 0.05, "
+            "and the intervals hold only where speakers scatter normally."
+        )
+    if near := [count for count in found if count >= TOO_FEW]:
+        said.append(
+            f"Intervals over {_ends(near)} speakers hold where speakers scatter normally; with skewed ones they cover "
+            "less."
+        )
+    return said
+
+
+def _ends(counts: list[int]) -> str:
+    return f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
