@@ -7,7 +7,8 @@ from idlora_pl.report.source import read_table, table_from_scores, table_from_ya
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 from idlora_pl.report.text import show, to_rich
 from idlora_pl.report.write import write_report
-from idlora_pl.results.scores_file import ScorerFacts, ScoreRow, append_scores, located, read_scores
+from idlora_pl.results.row import ScorerFacts, ScoreRow
+from idlora_pl.results.scores_file import append_scores, located, read_scores
 
 __all__ = [
     "COLUMNS",

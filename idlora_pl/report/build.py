@@ -7,8 +7,8 @@ from statistics import fmean
 
 from idlora_pl.report.agreement import has_failed, refuse_unlike_rows, remarks_of
 from idlora_pl.report.table import COLUMNS, Cell, Column, Comparison, Penalised, Reproduction, Row, Table
-from idlora_pl.results.row import N_ITEMS
-from idlora_pl.results.scores_file import ScoreRow, metric_names
+from idlora_pl.results.row import N_ITEMS, ScoreRow
+from idlora_pl.results.scores_file import metric_names
 from idlora_pl.results.statistics import Interval, PairedDifference, are_shares, clustered_interval, paired_difference
 
 

@@ -16,7 +16,8 @@ from typing import Any
 from idlora_pl.report.build import build_table
 from idlora_pl.report.table import COLUMNS, Column, Row, Table
 from idlora_pl.report.yaml_checks import as_count, as_list, as_mapping, as_named, as_number, as_text, load_yaml
-from idlora_pl.results.scores_file import ScoreRow, located, metric_names, read_scores, row_names
+from idlora_pl.results.row import ScoreRow
+from idlora_pl.results.scores_file import located, metric_names, read_scores, row_names
 
 
 def read_table(

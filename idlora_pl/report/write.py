@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 
 from idlora_pl.files import replacing
 from idlora_pl.report.formats import paired_csv, to_csv, to_latex, to_markdown
-from idlora_pl.report.page.document import to_html
-from idlora_pl.report.page.shown import linked, paths_of
+from idlora_pl.report.page.document import linked, paths_of, to_html
 from idlora_pl.report.table import COLUMNS, Column, Table
-from idlora_pl.results.scores_file import ScoreRow
+from idlora_pl.results.row import ScoreRow
 
 TABLE_FILES = ("table.json", "table.md", "table.tex", "table.csv", "paired.csv", "figure.png")
 

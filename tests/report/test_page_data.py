@@ -8,9 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from idlora_pl.report import Column, ScorerFacts, ScoreRow, build_table, to_markdown
-from idlora_pl.report.page.document import to_html
-from idlora_pl.report.page.items import doubts_about, page_data
-from idlora_pl.report.page.shown import Shown, linked, paths_of
+from idlora_pl.report.page.document import Shown, doubts_about, linked, page_data, paths_of, to_html
 from idlora_pl.results.row import AT_EDGE, BY_CHANCE, Curve
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchaudio.functional import resample
 
-from idlora_pl.report.page.picture import N_MELS, PIXELS_PER_SECOND, TICK_HEIGHT, WAVE_HEIGHT, sound_picture
+from idlora_pl.report.page.clips import N_MELS, PIXELS_PER_SECOND, TICK_HEIGHT, WAVE_HEIGHT, sound_picture
 
 MEL = slice(WAVE_HEIGHT, WAVE_HEIGHT + N_MELS)
 

@@ -11,7 +11,8 @@ from idlora_pl.report.calibration.grid import Grid, grid_of
 from idlora_pl.report.calibration.published import Published
 from idlora_pl.report.calibration.verdict import Evidence, Verdict, verdict
 from idlora_pl.report.table import Column
-from idlora_pl.results.scores_file import ScoreRow, metric_names, row_names
+from idlora_pl.results.row import ScoreRow
+from idlora_pl.results.scores_file import metric_names, row_names
 from idlora_pl.results.statistics import Interval, clustered_interval
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from idlora_pl.report.build import clip_values
-from idlora_pl.results.scores_file import ScoreRow
+from idlora_pl.results.row import ScoreRow
 
 Floats = NDArray[np.float64]
 

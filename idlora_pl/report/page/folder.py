@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.progress import track
 
-from idlora_pl.report.page.copying import copied
-from idlora_pl.report.page.document import GENERATOR, to_html
-from idlora_pl.report.page.shown import paths_of
+from idlora_pl.report.page.clips import copied
+from idlora_pl.report.page.document import GENERATOR, paths_of, to_html
 from idlora_pl.report.table import COLUMNS, Column, Table
 from idlora_pl.report.write import TABLE_FILES, table_files
-from idlora_pl.results.scores_file import ScoreRow
+from idlora_pl.results.row import ScoreRow
 
 PAGE = "index.html"
 _FOLDERS = ("clips", "pictures")
