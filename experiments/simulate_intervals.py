@@ -26,7 +26,7 @@ from idlora_pl.report.findings import finding
 from idlora_pl.report.formats import sheet_markdown
 from idlora_pl.report.sheet import Sheet, fitted
 from idlora_pl.results.statistics import clustered_interval, paired_difference
-from idlora_pl.study.opinion import two_way_interval, two_way_p_value
+from idlora_pl.study.statistics import two_way_interval, two_way_p_value
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]

@@ -25,7 +25,7 @@ from idlora_pl.files import TextError, json_line, read_json, read_json_lines, re
 from idlora_pl.lightning_cli import run
 from idlora_pl.report import read_scores
 from idlora_pl.report.yaml_checks import load_yaml
-from idlora_pl.study.key import read_json as read_study
+from idlora_pl.study.design import read_json as read_study
 
 PROMPT = "[VISUAL]: A person. [SPEECH]: Grüß Gott, Zoë. [SOUNDS]: A room."
 SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\r"

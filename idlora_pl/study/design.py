@@ -1,16 +1,20 @@
-"""The plan of a study: which rater sees which clips in which order, with the methods hidden.
+"""A study as a folder: the plan of which rater sees which clips in which order, with the methods hidden.
 
 The plan is a pure function of its inputs and the seed. Each clip pair is shown to half of the raters with the sides
-exchanged, trials are shuffled anew for every rater, and attention trials say what to answer.
+exchanged, trials are shuffled anew for every rater, and attention trials say what to answer. `page/` is to give to
+raters; `key.json`, which names items and methods of every trial, is to keep and is read back with everything checked.
 """
 
 import hashlib
+import json
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from idlora_pl import files
 from idlora_pl.files import files_below
 
 Kind = Literal["ab", "mos"]
@@ -192,3 +196,99 @@ def _reference(setup: Setup, item: str) -> Path:
     if not found:
         raise ValueError(f"--reference {setup.reference} holds no mp4, wav, mp3 or flac of item {item!r}; add it")
     return found[0]
+
+
+VALUES = {"ab": ("left", "tie", "right"), "mos": ("1", "2", "3", "4", "5")}
+"""What may be answered, by kind of study."""
+_PARTS = {"study": str, "kind": str, "questions": dict, "trials": dict, "sides": dict, "attention": dict}
+
+
+def read_json(path: Path, fix: str) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        ValueError: It is none; the message ends with `fix`.
+    """
+    try:
+        return files.read_json(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{str(error).removesuffix('; correct it')}; {fix}") from error
+
+
+def read_key(folder: Path) -> dict[str, Any]:
+    """Read the key of a study.
+
+    Raises:
+        ValueError: The folder holds none, or the file is none that `idlora study make` wrote.
+    """
+    path, fix = folder / "key.json", "restore the file that `idlora study make` wrote"
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; give the folder that `idlora study make` wrote")
+    key = read_json(path, fix)
+    if wrong := _wrong(key):
+        raise ValueError(f"{path}: no key of a study: {wrong}; {fix}")
+    found: dict[str, Any] = key
+    return found
+
+
+def _wrong(key: object) -> str:
+    """Say what is wrong with a key; nothing if it is one."""
+    if not isinstance(key, dict):
+        return f"it must be an object; got {key!r:.60}"
+    for name, kind in _PARTS.items():
+        if not isinstance(key.get(name), kind) or (name != "attention" and not key[name]):
+            return f"'{name}' is missing or of another kind"
+    if key["kind"] not in VALUES:
+        return f"'kind' must be ab or mos; got {key['kind']!r}"
+    for name, trial in key["trials"].items():
+        if not _is_trial(trial, {"ab": 2, "mos": 1}[key["kind"]]):
+            return f"trial '{name}' must have an item and its methods; got {trial!r:.80}"
+    if wrong := [one for one in key["attention"].values() if one not in VALUES[key["kind"]]]:
+        return f"'attention' asks for {wrong[0]!r:.40}"
+    return _wrong_sides(key)
+
+
+def _is_trial(trial: object, n_methods: int) -> bool:
+    if not isinstance(trial, dict) or not isinstance(trial.get("item"), str):
+        return False
+    methods = trial.get("methods")
+    return isinstance(methods, list) and len(methods) == n_methods and all(isinstance(one, str) for one in methods)
+
+
+def _wrong_sides(key: Mapping[str, Any]) -> str:
+    for rater, sides in key["sides"].items():
+        for name, trial in key["trials"].items():
+            shown = sides.get(name) if isinstance(sides, dict) else None
+            if not isinstance(shown, list) or sorted(map(str, shown)) != sorted(trial["methods"]):
+                return f"'sides' of rater '{rater}' do not hold the methods of trial '{name}'"
+    return ""
+
+
+PAGE = Path(__file__).with_name("page.html")
+
+
+def write_study(plan: Plan, folder: Path) -> None:
+    """Write a study; the folder appears when it is complete.
+
+    Args:
+        plan: Of `make_plan`.
+        folder: A new folder: `page/index.html`, `page/clips/` and `key.json`, which names the methods.
+
+    Raises:
+        ValueError: The folder holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} already holds something; give a new folder, or move this one away")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    clips = partial / "page" / "clips"
+    clips.mkdir(parents=True)
+    for name, path in plan.files.items():
+        shutil.copyfile(path, clips / name)
+    # "</" would end the script element that holds the plan
+    held = json.dumps(plan.page, ensure_ascii=False).replace("</", "<\\/")
+    (partial / "page" / "index.html").write_text(PAGE.read_text(encoding="utf-8").replace("__PLAN__", held))
+    (partial / "key.json").write_text(json.dumps(plan.key, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if folder.exists():
+        folder.rmdir()
+    partial.replace(folder)

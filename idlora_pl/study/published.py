@@ -9,9 +9,8 @@ from typing import Any
 from scipy import stats as scipy_stats
 
 from idlora_pl.report.yaml_checks import as_count, as_list, as_mapping, as_named, as_number, as_text, load_yaml
-from idlora_pl.study.analyse import OpinionRow, Preference, PreferenceRow
-from idlora_pl.study.opinion import Opinion
-from idlora_pl.study.statistics import sign_test
+from idlora_pl.study.answers import OpinionRow, Preference, PreferenceRow
+from idlora_pl.study.statistics import Opinion, sign_test
 
 _NUMBERS = {"ab": "shares", "mos": "scores"}
 _NEEDED = {"kind", "title", "source", "n"}

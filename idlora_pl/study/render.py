@@ -6,7 +6,7 @@ from typing import Any
 
 from idlora_pl.report.formats import csv_text
 from idlora_pl.report.sheet import Sheet
-from idlora_pl.study.analyse import OpinionRow, PreferenceRow
+from idlora_pl.study.answers import OpinionRow, PreferenceRow
 from idlora_pl.study.published import AcrossScenarios
 
 DASH = "–"

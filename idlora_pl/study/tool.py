@@ -12,9 +12,8 @@ from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.files import replacing
 from idlora_pl.report import show
 from idlora_pl.report.sheet import fitted
-from idlora_pl.study.design import Setup, make_plan
+from idlora_pl.study.design import Setup, make_plan, write_study
 from idlora_pl.study.outcome import own_outcome, published_outcome, write_tables
-from idlora_pl.study.write import write_study
 
 
 def study(arguments: list[str]) -> None:

@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from idlora_pl.study.analyse import OpinionRow
-from idlora_pl.study.opinion import Opinion, opinion, two_way_interval, two_way_p_value, two_way_spread
+from idlora_pl.study.answers import OpinionRow
 from idlora_pl.study.published import across_scenarios, published_opinions, read_published
-from idlora_pl.study.statistics import krippendorff_alpha, sign_test
+from idlora_pl.study.statistics import (
+    Opinion,
+    krippendorff_alpha,
+    opinion,
+    sign_test,
+    two_way_interval,
+    two_way_p_value,
+    two_way_spread,
+)
 
 # Krippendorff, "Computing Krippendorff's alpha-reliability" (2011), example C: four observers, twelve units.
 OBSERVERS = [
