@@ -24,8 +24,7 @@ from idlora_pl.training.callbacks import SaveAdapter, ScoreClips, WriteClips
 from idlora_pl.training.metrics_file import MetricsFile
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.precision import BFloat16Base, checked_precision
-from idlora_pl.training.run_config import SaveConfig
-from idlora_pl.training.run_folder import held, refuse_finished, refuse_no_folder, resume_folder, start_of
+from idlora_pl.training.run_folder import SaveConfig, held, refuse_finished, refuse_no_folder, resume_folder, start_of
 from idlora_pl.training.saving import FOLDER, LocalCheckpoints, SaveCheckpoints
 from idlora_pl.training.stopping import StopOnSignal
 

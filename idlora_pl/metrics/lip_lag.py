@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from idlora_pl.media import Clip
-from idlora_pl.metrics.clip_mean import ClipScore, Curve, Unscorable, check_frames, check_waveform, mono, scored
+from idlora_pl.metrics.clip_mean import ClipScore, Unscorable, check_frames, check_waveform, mono, scored
 from idlora_pl.metrics.embedders import MouthReader
 from idlora_pl.metrics.lips import TalkingClipMean
-from idlora_pl.results.row import AT_EDGE, BY_CHANCE
+from idlora_pl.results.row import AT_EDGE, BY_CHANCE, Curve
 
 STEPS_PER_FRAME = 4
 """Lags are in frames of 0.04 s whatever the frame rate, as SyncNet's offset is."""

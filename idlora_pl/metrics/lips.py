@@ -14,7 +14,6 @@ from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import (
     ClipMean,
     ClipScore,
-    Curve,
     Expected,
     Unscorable,
     check_embedding,
@@ -34,6 +33,7 @@ from idlora_pl.metrics.functional import (
     step_distances,
     windowed_offset_scores,
 )
+from idlora_pl.results.row import Curve
 
 
 class TalkingClipMean(ClipMean):

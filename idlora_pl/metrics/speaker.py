@@ -11,7 +11,6 @@ from idlora_pl.media import Clip
 from idlora_pl.metrics.clip_mean import (
     ClipMean,
     ClipScore,
-    Curve,
     Expected,
     Unscorable,
     check_embedding,
@@ -21,6 +20,7 @@ from idlora_pl.metrics.clip_mean import (
 )
 from idlora_pl.metrics.embedders import SpeakerEmbedder
 from idlora_pl.metrics.functional import cosine_similarity
+from idlora_pl.results.row import Curve
 
 
 class SpeakerSimilarity(ClipMean):

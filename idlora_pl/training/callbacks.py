@@ -1,33 +1,45 @@
-"""Callbacks: write the clips that are generated, score them (see `clip_scores.py`), keep the adapter."""
+"""Callbacks: write the clips that are generated, score them with the code of `idlora score`, keep the adapter.
+
+An adapter tells of the training run that wrote it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import lightning as L
+import torch.distributed as dist
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
+from lightning.pytorch.loggers import WandbLogger
 
+from idlora_pl.benchmark.items import read_prompts, refuse_unusable
 from idlora_pl.data.datamodule import PairedClips
+from idlora_pl.distributed import OwnShare
+from idlora_pl.evaluation.plan import origin_of, with_versions
+from idlora_pl.evaluation.rows import notes_of, score_clip
 from idlora_pl.ltx2.adapter_file import check_style
 from idlora_pl.ltx2.adapter_format import AdapterStyle
 from idlora_pl.ltx2.lora import attached_lora, save_adapter
 from idlora_pl.media import MediaError
-from idlora_pl.training.clip_scores import SCORES, SampleClips, ScoreClips, means
-from idlora_pl.training.made import Made, refuse_made, run_folder, write_made
+from idlora_pl.metrics.suite import ClipScorer
+from idlora_pl.report.build import clip_values
+from idlora_pl.results.row import ScorerFacts, ScoreRow
+from idlora_pl.results.scores_file import metric_names, replace_scores
+from idlora_pl.scorers.card import WEIGHTS
+from idlora_pl.scorers.loading import Scorer, load_scorers
+from idlora_pl.scorers.registry import NEAR_ZERO
 from idlora_pl.training.module import IDLoRA
-from idlora_pl.training.run_facts import run_facts
-from idlora_pl.training.saving import SaveCheckpoints
+from idlora_pl.training.run_folder import SaveConfig
+from idlora_pl.training.saving import Made, SaveCheckpoints, refuse_made, run_folder, write_made
 
-__all__ = [
-    "SampleClips",
-    "SaveAdapter",
-    "SaveCheckpoints",
-    "ScoreClips",
-    "WriteClips",
-    "means",
-    "run_folder",
-    "write_made",
-]
+# what configurations name in this module; SaveCheckpoints is defined beside what reads its files
+__all__ = ["SampleClips", "SaveAdapter", "SaveCheckpoints", "ScoreClips", "WriteClips"]
 
 
 class SaveAdapter(Callback):
@@ -112,3 +124,196 @@ class WriteClips(BasePredictionWriter):
     def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Do the same after a test."""
         self.on_predict_end(trainer, module)
+
+
+SCORES = "scores.jsonl"
+"""File of a run's scores, in its folder."""
+
+
+class ScoreClips(Callback):
+    """Score every clip that is generated and append its lines to `scores.jsonl`.
+
+    Each rank scores the clips that it generated; means are over the clips of all ranks.
+
+    Args:
+        scorer: Metrics that were built elsewhere; None takes `scorers`.
+        row: Name of the table's row that the clips belong to.
+        scores: File to append to; a relative path is inside the run's folder.
+        clips: Folder of the clips as it is written in the rows, relative to the scores' folder.
+        scorers: Names of scorers as in `idlora score`, such as "spk_sim,wer", "available" or "nano".
+        weights: Folder of their weights; None takes the one of the user.
+        verified: File of proofs that `idlora doctor` wrote; None takes the one of the user.
+    """
+
+    def __init__(
+        self,
+        scorer: ClipScorer | None = None,
+        row: str = "generated",
+        scores: str = SCORES,
+        clips: str = "clips",
+        scorers: str | None = None,
+        weights: str | None = None,
+        verified: str | None = None,
+    ) -> None:
+        if (scorer is None) == (scorers is None):
+            raise ValueError("ScoreClips needs either scorers (names, such as 'spk_sim,wer') or a scorer; give one")
+        self.scorer, self.row, self.scores, self.clips = scorer, row, scores, clips
+        self.names, self.weights, self.verified = scorers, weights, verified
+        self._scorers: tuple[Scorer, ...] = ()
+        self._tested: list[ScoreRow] = []
+        self._origin: dict[str, str] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Build the scorers before anything is trained or generated; one without weights refuses here."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if stage in ("predict", "test") and isinstance(data, PairedClips) and data.prompts is not None:
+            self._origin = origin_of(read_prompts(data.prompts), data.prompts)
+        if self._scorers:
+            return
+        if self.scorer is not None:
+            self._scorers = tuple(_given(metric.names[0], metric) for metric in self.scorer.parts)
+        else:
+            self._scorers = load_scorers(self.names or "", self.weights or WEIGHTS, self.verified)
+        self._scorers = with_versions(self._scorers)
+
+    def on_predict_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: object) -> None:
+        """Score the clips of one batch of `idlora predict`."""
+        self.append(trainer, outputs, self.row, self.clips, self._origin)
+
+    def on_test_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: object) -> None:
+        """Score the clips of one batch of `idlora test`."""
+        self._tested += self.append(trainer, outputs["made"], self.row, self.clips, self._origin)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Log the means of the test, each with the number of clips behind it."""
+        module.log_dict(means(of_all_ranks(self._tested), "test"), sync_dist=True)
+        self._tested = []
+
+    def append(self, trainer: L.Trainer, made: Made, row: str, clips: str, origin: Mapping[str, str]) -> list[ScoreRow]:
+        """Score clips and append their rows, which say where their items come from.
+
+        Scores of the same clips from before are replaced: a run that goes on from a checkpoint validates again.
+        """
+        path = run_folder(trainer) / self.scores
+        rows = []
+        for entry, clip in made:
+            clip_path = f"{clips}/{entry['output_name']}.mp4"
+            notes = notes_of(entry, path.parent) | {"clip": clip_path, **origin}
+            rows.append(score_clip(self._scorers, entry, clip, row, notes=notes))
+        replace_scores(path, rows)
+        return rows
+
+
+def _given(name: str, metric: Any) -> Scorer:
+    """Return a metric without a card as a scorer: nothing is known of its weights, so it is not verified."""
+    return Scorer(name, metric, ScorerFacts(tuple(metric.names)))
+
+
+class SampleClips(Callback):
+    """Generate the same few clips at every validation, write them as mp4, log them, and have them scored.
+
+    Each rank generates its share. Scores go through the run's `ScoreClips`, if there is one: rows `step-000200` in
+    its file, and means as `val/speaker_similarity` and so on, with counts as `means` gives them.
+
+    Args:
+        prompts: Prompt file or manifest; see `idlora_pl.benchmark.items`.
+        n_clips: Only the first so many entries.
+        scale: Enlarge small frames pixel by pixel.
+    """
+
+    def __init__(self, prompts: str, n_clips: int = 4, scale: int = 1) -> None:
+        self.prompts, self.n_clips, self.scale = prompts, n_clips, scale
+        self._entries: list[dict[str, Any]] = []
+        self._origin: dict[str, str] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Read the prompt file before anything is trained."""
+        if stage == "fit":
+            assert isinstance(pl_module, IDLoRA)
+            self._entries = read_prompts(self.prompts, seed=pl_module.sampling.seed)[: self.n_clips]
+            refuse_unusable(self._entries)
+            self._origin = origin_of(self._entries, self.prompts)
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Generate, write, log and score."""
+        assert isinstance(module, IDLoRA)
+        if trainer.sanity_checking or not self._entries:
+            return
+        own = list(OwnShare(self._entries))
+        training = module.model.training
+        module.model.eval()
+        made = module.predict_step(own, 0) if own else []
+        module.model.train(training)
+        folder = f"samples/step-{trainer.global_step:06d}"
+        for sentence in write_made(made, run_folder(trainer) / folder, self.scale):
+            warnings.warn(sentence, stacklevel=2)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        rows = [
+            row
+            for scorer in callbacks
+            if isinstance(scorer, ScoreClips)
+            for row in scorer.append(trainer, made, Path(folder).name, folder, self._origin)
+        ]
+        self._log(trainer, folder, of_all_ranks(rows))
+
+    def _log(self, trainer: L.Trainer, folder: str, rows: Sequence[ScoreRow]) -> None:
+        """Log the clips and the means of all ranks, once."""
+        if not trainer.is_global_zero:
+            return
+        written = [run_folder(trainer) / folder / f"{entry['output_name']}.mp4" for entry in self._entries]
+        paths = [str(path) for path in written if path.is_file()]
+        step = max(trainer.global_step - 1, 0)  # Lightning counts from 0, also for the losses of this validation
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_video("samples", paths, step=step)
+            if rows:
+                logger.log_metrics(means(rows, "val"), step=step)
+
+
+def of_all_ranks(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """Return the rows of all ranks, on every rank; waits for them."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return list(rows)
+    parts: list[list[ScoreRow] | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, list(rows))
+    return [row for part in parts if part is not None for row in part]
+
+
+def means(rows: Sequence[ScoreRow], stage: str) -> dict[str, float]:
+    """Average scores over the clips that have one, as a table does, and count the others.
+
+    `<stage>/<metric>/n_scored` of `n_total` clips have the score, `n_<reason>` generations have none for this reason.
+    Scores that are better near zero, such as lags, are averaged as distances from zero.
+    """
+    logged: dict[str, float] = {}
+    for name in metric_names(rows):
+        found = [row for row in rows if name in row.scores]
+        clips = clip_values(found, name, unsigned=name in NEAR_ZERO)
+        values = [value for value in clips.values() if value is not None]
+        logged |= {f"{stage}/{name}/n_scored": float(len(values)), f"{stage}/{name}/n_total": float(len(clips))}
+        reasons = Counter(row.reasons[name] for row in found if row.scores[name] is None)
+        for reason, count in sorted(reasons.items()):
+            logged[f"{stage}/{name}/n_{reason}"] = float(count)
+        if values:
+            logged[f"{stage}/{name}"] = fmean(values)
+    return logged
+
+
+def run_facts(trainer: L.Trainer, module: IDLoRA) -> dict[str, str]:
+    """Header entries of an adapter: the recipe, the run and what the training data say about consent.
+
+    `config_sha256` is the checksum of the configuration that the run wrote, and missing when it has none. `consent` is
+    what the shard set was written with (`data_tools.write_shards --consent`), and missing when it says nothing.
+    """
+    folder = Path(trainer.default_root_dir)
+    facts = {"run": folder.resolve().name, "steps": str(trainer.global_step), "seed": str(module.seed)}
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    written = [callback.path for callback in callbacks if isinstance(callback, SaveConfig)]
+    config = written[0] if written else folder / "config.yaml"
+    if config.is_file():
+        facts["config_sha256"] = hashlib.sha256(config.read_bytes()).hexdigest()
+    data = getattr(trainer, "datamodule", None)
+    if isinstance(data, PairedClips) and data.shards in data.indices:
+        consent = data.indices[data.shards].settings.get("consent")
+        facts |= {"consent": str(consent)} if consent else {}
+    return module.in_context.to_metadata() | facts

@@ -12,15 +12,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from idlora_pl.data.shards import PairBatch
+from idlora_pl.data.samples import PairBatch
 from idlora_pl.ltx2.presets import Preset
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.flow import NoiseLevels, velocity, velocity_loss
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.positions import Geometry
 from idlora_pl.method.tokens import AVSequence, TextContext, audio_tokens, patchify_audio, patchify_video, video_tokens
-from idlora_pl.training.noise import Coin, Noise, Precision, draw_noise
-from idlora_pl.training.padding import unpadded
+from idlora_pl.training.noise import Coin, Noise, Precision, draw_noise, unpadded
 
 Losses = dict[Literal["video", "audio"], Tensor]
 Levels = Literal["preset", "logit_normal", "stretched"]

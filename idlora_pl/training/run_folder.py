@@ -1,4 +1,7 @@
-"""The folder of a run: what counts as a result in it, which checkpoint of it is meant, where a resume writes."""
+"""The folder of a run: what counts as a result in it, which checkpoint of it is meant, where a resume writes.
+
+And the resolved configuration of the command that wrote it.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
+import lightning as L
 import torch
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from idlora_pl.files import locked
+from idlora_pl.files import locked, replacing
 from idlora_pl.training.saving import BEST, FOLDER
 
 RESULTS = ("adapter.safetensors", "config.yaml", BEST)
@@ -149,3 +155,48 @@ def resume_folder(run: Path, step: int) -> Path:
         number += 1
         folder = run / f"resumed-{step}-{number}"
     return folder
+
+
+class SaveConfig(Callback):
+    """Write the configuration of a run when it has something to show for it.
+
+    A command that is refused, or that fails before its first step or clip, leaves the file of an earlier one alone.
+
+    Args:
+        parser: Of the command.
+        config: What it was called with.
+        path: Where to.
+    """
+
+    def __init__(self, parser: ArgumentParser, config: Namespace, path: Path) -> None:
+        self.path = path
+        self._parser, self._config, self._start, self._saved = parser, config, 0, False
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Remember where the run starts."""
+        self._start = trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+        """Write after the first optimiser step of a training."""
+        if trainer.global_step > self._start:
+            self._save(trainer)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+        """Write after the first batch of `idlora validate`."""
+        if trainer.state.fn == "validate":
+            self._save(trainer)
+
+    def on_test_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+        """Write after the first batch of `idlora test`."""
+        self._save(trainer)
+
+    def on_predict_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+        """Write after the first batch of `idlora predict`."""
+        self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        if self._saved or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+            return
+        with replacing(self.path) as partial:
+            self._parser.save(self._config, partial, skip_none=False, overwrite=True, multifile=False)
+        self._saved = True

@@ -16,8 +16,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from idlora_pl.training.callbacks import SaveAdapter
-from idlora_pl.training.made import run_folder
-from idlora_pl.training.saving import SaveCheckpoints
+from idlora_pl.training.saving import SaveCheckpoints, run_folder
 
 _Kind = TypeVar("_Kind", bound=Callback)
 _Handler = Callable[[int, FrameType | None], None]

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from data_tools.cut_clips import cut_clips
-from data_tools.encode_clips import common_length, encode_clips
+from data_tools.encode_clips import encode_clips
 from data_tools.inspect_shard import inspect_shard
 from data_tools.pair_clips import pair_clips
+from data_tools.pairing.pairing import common_length
 from data_tools.shards.encoding import take_own_memory
 from data_tools.shards.sample_folder import begin_list, find_samples, read_sample
 from data_tools.verb.lists import read_rows, write_rows

@@ -10,7 +10,7 @@ import yaml
 
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.lightning_cli import IDLoRACLI
-from idlora_pl.ltx2.lora import LoRA
+from idlora_pl.ltx2.adapter_format import LoRA
 from idlora_pl.method.in_context import InContext
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.objective import Objective

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from idlora_pl.ltx2.adapter_format import PAPER_TARGETS
 from idlora_pl.ltx2.lora import (
-    PAPER_TARGETS,
     attach_lora,
     attached_lora,
     detach_lora,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idlora_pl.metrics.clip_mean import Curve
 from idlora_pl.report import ScorerFacts, ScoreRow, append_scores, read_scores
+from idlora_pl.results.row import Curve
 from idlora_pl.results.scores_file import drop_scores, replace_scores
 
 

@@ -11,7 +11,7 @@ import pytest
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.samples import PairBatch
 from idlora_pl.generation.sampling import default_sampling
-from idlora_pl.ltx2.lora import LoRA
+from idlora_pl.ltx2.adapter_format import LoRA
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.optimizer import AdamW
 

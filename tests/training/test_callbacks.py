@@ -19,7 +19,8 @@ from idlora_pl.method.in_context import InContext
 from idlora_pl.nano.embedders import nano_scorer
 from idlora_pl.report import ScoreRow, build_table, read_scores
 from idlora_pl.table_tool import known_columns
-from idlora_pl.training.callbacks import SampleClips, SaveAdapter, ScoreClips, WriteClips, means, write_made
+from idlora_pl.training.callbacks import SampleClips, SaveAdapter, ScoreClips, WriteClips, means
+from idlora_pl.training.saving import write_made
 from tests.media.conftest import write_floats
 
 

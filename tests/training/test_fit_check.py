@@ -7,7 +7,7 @@ import pytest
 from idlora_pl.data.samples import ShardError
 from idlora_pl.data.shards import ShardIndex
 from idlora_pl.ltx2.presets import preset_named
-from idlora_pl.training.fit_check import refuse_other_base
+from idlora_pl.training.module import refuse_other_base
 
 SHAPES = {"target_video": (32, 9, 2, 2), "target_audio": (1, 33, 64), "reference": (1, 34, 64)}
 INDEX = ShardIndex((), SHAPES, {}, codecs="nano")

@@ -11,9 +11,8 @@ from idlora_pl.ltx2.presets import PRESETS
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import TextContext, TextFeatures
-from idlora_pl.training.noise import Noise, draw_noise, generator_at
+from idlora_pl.training.noise import Noise, draw_noise, generator_at, unpadded
 from idlora_pl.training.objective import Objective, flow_losses, velocity_targets
-from idlora_pl.training.padding import unpadded
 
 LENGTHS = [(6, 5), (4, 5), (6, 3), (4, 5)]  # (target, reference) tokens of four clips
 AS_AUTHORS = Objective(padding_in_loss=True)
