@@ -30,9 +30,9 @@ from data_tools.pairing.consents import UNKNOWN, refuse_unknown, speakers_of
 from data_tools.verb.command import flags_of, sentence_of, spelt_out
 from data_tools.verb.ledger import opened_ledger
 from data_tools.verb.lists import Row, read_rows, write_rows
+from idlora_pl.cli.replaced_lists import replaced_lists
 from idlora_pl.data.shards import INDEX_NAME
 from idlora_pl.files import replacing
-from idlora_pl.replaced_lists import replaced_lists
 
 Sections = Mapping[str, Mapping[str, Any]]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from rich.console import Console
 
 from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.cli.tools import run_tool
 from idlora_pl.scorers.loading import names_of
 from idlora_pl.scorers.proof import CHECK, VerifiedFile, examine
 from idlora_pl.scorers.registry import card_named
-from idlora_pl.tools import run_tool
 
 TABLES = Path(__file__).parent / "tables"
 BOUNDS = ("target", "same_speaker", "other_speaker")

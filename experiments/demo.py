@@ -27,8 +27,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from idlora_pl.cli.score import score
 from idlora_pl.report import Claim, Row, build_table, located, read_scores, show, to_rich, with_findings, write_report
-from idlora_pl.scoring.tool import score
 
 HERE = Path(__file__).parent
 METRICS = ("speaker_similarity", "reference_word_leak", "lip_sync", "phoneme_error_rate", "environment_accuracy")

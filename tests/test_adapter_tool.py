@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from idlora_pl.adapter_tool import describe
 from idlora_pl.cli import main
+from idlora_pl.cli.adapter import describe
 from idlora_pl.ltx2.adapter_file import read_adapter
 from idlora_pl.nano.codecs import ASSETS
 

@@ -189,7 +189,7 @@ def test_a_checkpoint_or_an_adapter_is_enough_to_sample(fit, folder):
 @pytest.mark.slow
 def test_wandb_logs_offline_without_a_network(fit, folder, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setattr("idlora_pl.lightning_cli.WANDB", ("127.0.0.1", 9))  # nobody listens there
+    monkeypatch.setattr("idlora_pl.cli.lightning.WANDB", ("127.0.0.1", 9))  # nobody listens there
     fit("--run=run", "--wandb=true")
     assert list((folder / "run/wandb").glob("offline-run-*"))
     assert (folder / "run/metrics.csv").is_file()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from idlora_pl.tools import TOOLS
+from idlora_pl.cli.tools import TOOLS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "idlora_pl"
@@ -25,8 +25,8 @@ FORBIDDEN = {
     "ltx2": ("idlora_pl.generation.pipeline", "idlora_pl.training", "idlora_pl.data", "idlora_pl.metrics"),
     "nano": ("idlora_pl.generation.pipeline", "idlora_pl.training"),
     "pipeline.py": ("idlora_pl.training", "idlora_pl.data", "idlora_pl.metrics"),
-    "training": ("idlora_pl.cli", "idlora_pl.lightning_cli"),
-    "parity": ("idlora_pl.cli", "idlora_pl.lightning_cli", "idlora_pl.tools", "idlora_pl.nano"),
+    "training": ("idlora_pl.cli", "idlora_pl.cli.lightning"),
+    "parity": ("idlora_pl.cli", "idlora_pl.cli.lightning", "idlora_pl.cli.tools", "idlora_pl.nano"),
 }
 # A library, and the only places that may import it.
 OWNERS = {

@@ -17,11 +17,11 @@ from safetensors import safe_open
 
 from idlora_pl.benchmark.items import PromptError, read_prompts
 from idlora_pl.cli import main
+from idlora_pl.cli.replaced_lists import replaced_lists
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
 from idlora_pl.method.noise import END
 from idlora_pl.method.tokens import TextFeatures
-from idlora_pl.replaced_lists import replaced_lists
 from idlora_pl.training.run_folder import refuse_finished, refuse_no_folder, start_of
 
 SMOKE = str(Path(__file__).parents[1] / "experiments/smoke.yaml")

@@ -7,12 +7,12 @@ from importlib import import_module
 import pytest
 
 from idlora_pl.cli import main
-from idlora_pl.tools import TOOLS, run_tool
+from idlora_pl.cli.tools import TOOLS, run_tool
 
 HELP_OF_ALL = """
 import sys
 from idlora_pl.cli import main
-from idlora_pl.tools import TOOLS
+from idlora_pl.cli.tools import TOOLS
 for name in TOOLS:
     try:
         main([name, "--help"])

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_tools.verb.lists import Row
-from idlora_pl.replaced_lists import replaced_lists
+from idlora_pl.cli.replaced_lists import replaced_lists
 
 
 def flags_of(tool: Callable[..., None]) -> set[str]:

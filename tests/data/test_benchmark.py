@@ -9,7 +9,7 @@ import pytest
 from idlora_pl.benchmark.items import FORMAT, KNOWN, PromptError, read_prompts
 from idlora_pl.benchmark.layouts import HARD_PAIRS, LAYOUTS, check_layout, completeness
 from idlora_pl.benchmark.manifest import keep_manifest
-from idlora_pl.data.manifest_tool import manifest
+from idlora_pl.cli.manifest import manifest
 from idlora_pl.evaluation.disjoint import Disjointness, compare_speakers
 from idlora_pl.media import read_clip, read_image
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from idlora_pl.cli.lightning import IDLoRACLI
 from idlora_pl.data.datamodule import PairedClips
-from idlora_pl.lightning_cli import IDLoRACLI
 from idlora_pl.ltx2.adapter_format import LoRA
 from idlora_pl.method.in_context import InContext
 from idlora_pl.training.module import IDLoRA

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from idlora_pl.cli.table import table as table_tool
 from idlora_pl.report import ScoreRow, append_scores, table_from_yaml
 from idlora_pl.study.published import is_published_study
-from idlora_pl.table_tool import table as table_tool
 
 TABLES = Path(__file__).parents[2] / "experiments/tables"
 

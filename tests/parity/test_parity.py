@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from idlora_pl.parity.command import PATH_VARIABLE, main
+from idlora_pl.cli.parity import PATH_VARIABLE, main
+from idlora_pl.cli.tools import TOOLS
 from idlora_pl.parity.run import CHECKS, run_folder
-from idlora_pl.tools import TOOLS
 from tests.parity.broken import CHANGED, WRONG, write_changed, write_wrong
 from tests.parity.made import make_folder
 
@@ -46,7 +46,7 @@ def golden(tmp_path_factory):
     """The command on the golden cases, in the process that it starts for them."""
     written = tmp_path_factory.mktemp("golden") / "rows.json"
     environment = {name: value for name, value in os.environ.items() if name != PATH_VARIABLE}
-    command = [sys.executable, "-m", "idlora_pl.parity", str(GOLDEN), "--json", str(written)]
+    command = [sys.executable, "-m", "idlora_pl.cli.parity", str(GOLDEN), "--json", str(written)]
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert written.is_file(), finished.stderr

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from idlora_pl.cli.table import known_columns
 from idlora_pl.report import COLUMNS, Claim, Column, ScoreRow, Table, build_table, to_markdown, with_findings
-from idlora_pl.table_tool import known_columns
 
 Values = Sequence[float | None]
 WER = Column("wer", "WER", "lower", worst=1.0, margin=0.01)

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 import pytest
 import torch
 
+from idlora_pl.cli.table import known_columns
+from idlora_pl.cli.table import table as table_tool
 from idlora_pl.media import AI_GENERATED_LABEL, Clip, codecs_of, read_clip, read_metadata, write_audio, write_clip
 from idlora_pl.report.page import folder as page_folder
 from idlora_pl.report.page.clips import copied
 from idlora_pl.report.page.folder import write_page
-from idlora_pl.table_tool import known_columns
-from idlora_pl.table_tool import table as table_tool
 
 
 @pytest.fixture(scope="module")

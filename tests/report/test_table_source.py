@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from idlora_pl.cli.table import known_columns
 from idlora_pl.report import ScoreRow, append_scores, read_table, table_from_yaml, to_markdown
 from idlora_pl.report.write import write_report
 from idlora_pl.results.row import ScorerFacts
-from idlora_pl.table_tool import known_columns
 
 FROZEN = """\
 **CelebV-HQ, cross-video split**

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.cli.doctor import doctor
 from idlora_pl.media import read_recording
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.words import GrammarErrors, TranscriptErrorRate
@@ -18,7 +19,6 @@ from idlora_pl.scorers.card import Anchor, Card, MissingLibrary, Score, Unusable
 from idlora_pl.scorers.loading import available, load_scorers, names_of
 from idlora_pl.scorers.proof import PACKAGE, Proof, VerifiedFile, examine
 from idlora_pl.scorers.registry import CARDS
-from idlora_pl.scorers.tool import doctor
 from idlora_pl.scorers.words.cards import grid_errors
 
 NETWORK = ASSETS / "instruments.safetensors"

@@ -5,11 +5,11 @@ import random
 import pytest
 
 from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.cli.score import score
 from idlora_pl.evaluation.clips import bound_sources
 from idlora_pl.evaluation.through_codecs import reconstructed
 from idlora_pl.media import probe, read_metadata
 from idlora_pl.report import read_scores
-from idlora_pl.scoring.tool import score
 
 
 @pytest.fixture(scope="module")

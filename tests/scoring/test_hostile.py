@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.cli.score import score
 from idlora_pl.media import read_clip
 from idlora_pl.report import read_scores
 from idlora_pl.scorers.loading import available, load_scorers
-from idlora_pl.scoring.tool import score
 from tests.scoring.hostile import write_hostile
 
 ROOT = Path(__file__).parents[2]

@@ -11,6 +11,7 @@ import pytest
 
 import idlora_pl
 from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.cli.score import score
 from idlora_pl.evaluation.plan import Folder
 from idlora_pl.files import locked
 from idlora_pl.metrics.clip_mean import ClipMean
@@ -18,7 +19,6 @@ from idlora_pl.report import append_scores, read_scores, to_markdown
 from idlora_pl.report.source import table_from_scores
 from idlora_pl.scorers.card import Card, Score
 from idlora_pl.scorers.registry import CARDS
-from idlora_pl.scoring.tool import score
 
 ONE = ("--scorers", "nano_phonemes")
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from idlora_pl.cli.score import score
 from idlora_pl.report import read_scores
-from idlora_pl.scoring.tool import score
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.cli.score import score
+from idlora_pl.cli.table import table
 from idlora_pl.media import read_clip
 from idlora_pl.report import ScoreRow, append_scores, read_scores
 from idlora_pl.scorers.card import Card, MissingWeights, Score, WeightFile
 from idlora_pl.scorers.registry import CARDS
-from idlora_pl.scoring.tool import score
-from idlora_pl.table_tool import table
 
 
 @pytest.fixture

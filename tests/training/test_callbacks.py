@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger
 from safetensors import safe_open
 
+from idlora_pl.cli.table import known_columns
 from idlora_pl.generation.pipeline import IDLoRAPipeline
 from idlora_pl.ltx2.adapter_file import read_adapter
 from idlora_pl.ltx2.adapter_format import LoRA
@@ -18,7 +19,6 @@ from idlora_pl.media import Clip, MediaError, read_audio, read_clip, read_metada
 from idlora_pl.method.in_context import InContext
 from idlora_pl.nano.embedders import nano_scorer
 from idlora_pl.report import ScoreRow, build_table, read_scores
-from idlora_pl.table_tool import known_columns
 from idlora_pl.training.callbacks import SampleClips, SaveAdapter, ScoreClips, WriteClips, means
 from idlora_pl.training.saving import write_made
 from tests.media.conftest import write_floats

@@ -1,25 +1,33 @@
-"""Lightning's fit, validate, test and predict as commands of `idlora`."""
+"""Lightning's fit, validate, test and predict as commands of `idlora`.
+
+What is wrong is said in one line, with the option that was probably meant. What Lightning and torch say that no user
+of `idlora` can act on is left out, by its words; everything else is heard.
+"""
 
 from __future__ import annotations
 
+import difflib
+import logging
+import re
 import shlex
 import socket
 import sys
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from idlora_pl.arguments import BAD_INPUT, OneLineParser, sentence
+from idlora_pl.cli import tools
+from idlora_pl.cli.replaced_lists import replaced_lists
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.method.noise import checked_seed
-from idlora_pl.quiet import silence
-from idlora_pl.replaced_lists import replaced_lists
 from idlora_pl.training.callbacks import SaveAdapter, ScoreClips, WriteClips
 from idlora_pl.training.metrics_file import MetricsFile
 from idlora_pl.training.module import IDLoRA
@@ -243,3 +251,78 @@ def run(arguments: list[str] | None) -> None:
         )
     except BAD_INPUT as error:
         sys.exit(f"idlora: {sentence(error)}")
+
+
+BAD_INPUT = (*tools.BAD_INPUT, MisconfigurationException)
+"""As of the tools, and what Lightning says of settings."""
+
+_UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
+
+
+class OneLineParser(LightningArgumentParser):
+    """LightningCLI's parser, without a page of usage before each error."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line and exit with status 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        command = " ".join(["idlora", *parser.prog.replace(" [options]", "").split()[1:]])
+        known = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+        print(f"idlora: {_sentence(message, known)}; `{command} --help` lists the options", file=sys.stderr)
+        sys.exit(2)
+
+
+def sentence(error: Exception) -> str:
+    """Say in one line what is wrong with the input; Lightning's and torch's own errors get the fix added."""
+    line = " ".join(str(error).split())
+    if isinstance(error, MisconfigurationException):
+        line = line.rstrip(".")
+        return f"the trainer cannot run with these settings ({line}); correct them, as with --trainer.accelerator=cpu"
+    return line
+
+
+def _sentence(message: str, known: list[str]) -> str:
+    """Put a message on one line and add the nearest of the known names to an unknown one.
+
+    Example:
+        >>> _sentence("unrecognized arguments: --model.lora.rang=3", ["model.lora.rank", "model.seed"])
+        'unrecognized arguments: --model.lora.rang=3; did you mean model.lora.rank?'
+    """
+    line = " ".join(message.split())
+    unknown = _UNKNOWN.search(line)
+    near = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.5) if unknown else []
+    return f"{line}; did you mean {near[0]}?" if near else line
+
+
+_WARNINGS = (
+    # PairedClips is resumable: its position is in the checkpoint
+    ".*your dataloader is not resumable.*",
+    # the batches of prompts carry no indices, and nobody asks for them
+    "Couldn't infer the batch indices fetched from your dataloader.*",
+    # Lightning's own use of torch
+    r".*isinstance\(treespec, LeafSpec\).*is deprecated.*",
+    # no validation set is a setting, and an empty list is Lightning's way to say it
+    "Total length of `list` across ranks is zero.*",
+    # workers and ranks read parts of their own: see PairLoader
+    "Your `IterableDataset` has `__len__` defined.*",
+    # steps are counted over epochs, so that short epochs are logged all the same
+    "The number of training batches .* is smaller than the logging interval.*",
+    # the text encoder is frozen
+    r"Found \d+ module\(s\) in eval mode at the start of training.*",
+    # what keeps a training's checkpoints is of no use to a command that does not train
+    r".*Please add the following callbacks: \['SaveCheckpoints'\].*",
+    # how many processes read is a choice of this package's users, and of speed alone
+    "The '.*_dataloader' does not have many workers.*",
+)
+_LINES = ("Tip:", "TPU available:")
+"""Advertisements of other products, and accelerators that LTX-2 does not run on."""
+
+
+def silence() -> None:
+    """Leave these lines out of the log of this process."""
+    for message in _WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_of_use)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    return not any(line in str(record.msg) for line in _LINES)

@@ -74,4 +74,8 @@ def _in_own_process(arguments: list[str]) -> int:
         "PYTHONPATH": os.pathsep.join([root, *([known] if known else [])]),
     }
     sys.stdout.flush()
-    return subprocess.run([sys.executable, "-P", "-m", "idlora_pl.parity", *arguments], env=environment).returncode
+    return subprocess.run([sys.executable, "-P", "-m", "idlora_pl.cli.parity", *arguments], env=environment).returncode
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The `idlora` command: the tools of `idlora_pl.tools`, and Lightning's fit, validate, test and predict."""
+"""The `idlora` command: the tools of `idlora_pl.cli.tools`, and Lightning's fit, validate, test and predict."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from importlib import import_module
 
 import torch
 
+from idlora_pl.cli.tools import TOOLS, run_tool
 from idlora_pl.distributed import close_at_exit
-from idlora_pl.tools import TOOLS, run_tool
 
 TRAINER = ("fit", "validate", "test", "predict")
 """The commands that are Lightning's."""
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         run_tool(given[0], given[1:])
     else:
         # Lightning takes seconds to load, which no tool should wait for
-        import_module("idlora_pl.lightning_cli").run(arguments)
+        import_module("idlora_pl.cli.lightning").run(arguments)
 
 
 def _unknown(command: str) -> str:
@@ -47,7 +47,3 @@ def _unknown(command: str) -> str:
     known = (*TRAINER, *TOOLS)
     near = difflib.get_close_matches(command, known, n=1)
     return f"there is no command {command!r}{f', did you mean {near[0]}?' if near else '.'} It has {', '.join(known)}"
-
-
-if __name__ == "__main__":
-    main()

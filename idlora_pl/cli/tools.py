@@ -5,14 +5,14 @@ from importlib import import_module
 from pickle import UnpicklingError
 
 TOOLS = {
-    "adapter": "idlora_pl.adapter_tool:adapter",
+    "adapter": "idlora_pl.cli.adapter:adapter",
     "calibrate": "idlora_pl.report.calibration.tool:calibrate",
-    "doctor": "idlora_pl.scorers.tool:doctor",
-    "manifest": "idlora_pl.data.manifest_tool:manifest",
-    "parity": "idlora_pl.parity.command:main",
-    "score": "idlora_pl.evaluation.tool:score",
-    "study": "idlora_pl.study.tool:study",
-    "table": "idlora_pl.table_tool:table",
+    "doctor": "idlora_pl.cli.doctor:doctor",
+    "manifest": "idlora_pl.cli.manifest:manifest",
+    "parity": "idlora_pl.cli.parity:main",
+    "score": "idlora_pl.cli.score:score",
+    "study": "idlora_pl.cli.study:study",
+    "table": "idlora_pl.cli.table:table",
 }
 """Module and function of each."""
 
