@@ -45,8 +45,7 @@ def main(arguments: list[str]) -> None:
 def _compare(folder: Path, written: Path | None) -> int:
     """Run the cases, print and write the rows, and return the exit status."""
     # the process that only starts another one needs none of the model
-    from idlora_pl.parity.report import exit_status, print_rows, write_json
-    from idlora_pl.parity.run import run_folder
+    from idlora_pl.parity.run import exit_status, print_rows, run_folder, write_json
 
     errors = Console(stderr=True)
     try:

@@ -14,10 +14,9 @@ from idlora_pl.ltx2.adapter_format import PREFIX, AdapterStyle
 from idlora_pl.ltx2.lora import attach_lora, load_adapter, lora_state_dict, save_adapter
 from idlora_pl.ltx2.presets import PRESETS
 from idlora_pl.ltx2.transformer import LTX2
-from idlora_pl.parity.cases import LAYOUTS, Case
+from idlora_pl.parity.cases import LAYOUTS, Case, read_tensors
 from idlora_pl.parity.findings import Findings, distance
 from idlora_pl.parity.models import configuration, empty_model, load_weights
-from idlora_pl.parity.reading import read_tensors
 
 _KEY = re.compile(r"(.*transformer_blocks\.)(\d+)\.(.+)")
 Shapes = Mapping[str, Sequence[int]]

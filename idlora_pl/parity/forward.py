@@ -13,8 +13,7 @@ from idlora_pl.method.guidance import Perturbation
 from idlora_pl.method.tokens import AVSequence
 from idlora_pl.parity.cases import Case
 from idlora_pl.parity.findings import Findings, distance
-from idlora_pl.parity.inputs import forward_inputs, remark_positions
-from idlora_pl.parity.models import model_of, velocities
+from idlora_pl.parity.models import forward_inputs, model_of, remark_positions, velocities
 
 MIXED = "mixed_"
 

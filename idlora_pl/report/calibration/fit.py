@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from idlora_pl.report.calibration.grid import Grid
 from idlora_pl.report.calibration.ranking import agreeing_pairs, kendall_tau, order_p_value
 from idlora_pl.report.table import Column
-from idlora_pl.results.intervals import bootstrap_means, cluster_sums, expanded_interval
+from idlora_pl.results.intervals import Floats, bootstrap_means, cluster_sums, expanded_interval
 from idlora_pl.results.statistics import Interval, clustered_interval
-
-Floats = NDArray[np.float64]
 
 MIN_SPEAKERS = 6
 """Of fewer speakers no interval is given and nothing is decided: with five, the smallest two-sided p-value of a

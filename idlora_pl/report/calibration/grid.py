@@ -7,12 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from idlora_pl.report.build import clip_values
+from idlora_pl.results.intervals import Floats
 from idlora_pl.results.row import ScoreRow
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

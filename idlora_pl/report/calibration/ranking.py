@@ -9,7 +9,8 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from idlora_pl.results.intervals import Floats
+
 Signs = NDArray[np.int64]
 
 MAX_METHODS = 8
