@@ -51,8 +51,8 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 DESCRIPTION = (
     "Train ID-LoRA, sample with it, score and tabulate. These tools have a --help of their own: `idlora adapter` "
     "(an adapter file), `idlora parity` (a folder of the authors' numbers), `idlora score` (a folder of clips), "
-    "`idlora doctor` (the scorers), `idlora manifest` (a benchmark), `idlora table` (a scores.jsonl), "
-    "`idlora calibrate` (scores beside published numbers) and `idlora study` (people's answers)."
+    "`idlora doctor` (the scorers), `idlora manifest` (a benchmark), `idlora table` (a scores.jsonl) "
+    "and `idlora study` (people's answers)."
 )
 
 WANDB = ("api.wandb.ai", 443)

@@ -6,7 +6,6 @@ from pickle import UnpicklingError
 
 TOOLS = {
     "adapter": "idlora_pl.cli.adapter:adapter",
-    "calibrate": "idlora_pl.report.calibration.tool:calibrate",
     "doctor": "idlora_pl.cli.doctor:doctor",
     "manifest": "idlora_pl.cli.manifest:manifest",
     "parity": "idlora_pl.cli.parity:main",

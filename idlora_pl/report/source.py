@@ -64,7 +64,7 @@ def table_from_yaml(
     ``scores.jsonl``, and may be left out where the file holds one row, or one of the run's own name.
     ``command``, of a row or of the whole table, is printed for rows whose run is missing; ``{run}`` in it stands
     for the run's name. ``against`` of a row names the quoted row that it should reproduce. ``split`` of the table and
-    ``method`` of a quoted row say which clips the published numbers are of, for `idlora calibrate`.
+    ``method`` of a quoted row say which clips the published numbers are of, for `experiments/calibration`.
     """
     path = Path(path)
     content, columns = declared(path, known)

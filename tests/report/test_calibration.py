@@ -13,16 +13,23 @@ import pytest
 import yaml
 from scipy import stats as scipy_stats
 
+from experiments.calibration.__main__ import main as calibration
+from experiments.calibration.__main__ import why_absent
+from experiments.calibration.build import Calibration, calibrate
+from experiments.calibration.fit import (
+    MIN_SPEAKERS,
+    agreeing_pairs,
+    fit_of,
+    grid_of,
+    kendall_tau,
+    misfits,
+    order_p_value,
+)
+from experiments.calibration.published import read_published
+from experiments.calibration.render import notes
+from experiments.calibration.verdict import CHOICES, GROUPS, Choice, candidates_of
 from idlora_pl.cli import main
 from idlora_pl.report import Column, ScorerFacts, ScoreRow, append_scores, read_scores
-from idlora_pl.report.calibration.build import Calibration, calibrate
-from idlora_pl.report.calibration.candidates import CHOICES, GROUPS, Choice, candidates_of
-from idlora_pl.report.calibration.fit import MIN_SPEAKERS, fit_of, misfits
-from idlora_pl.report.calibration.grid import grid_of
-from idlora_pl.report.calibration.notes import notes
-from idlora_pl.report.calibration.published import read_published
-from idlora_pl.report.calibration.ranking import agreeing_pairs, kendall_tau, order_p_value
-from idlora_pl.report.calibration.tool import why_absent
 from idlora_pl.scorers.registry import CARDS
 
 ROOT = Path(__file__).parents[2]
@@ -296,7 +303,7 @@ def scored(tmp_path: Path) -> Path:
 
 def test_the_command_prints_and_writes_a_calibration(scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = scored.parent / "out"
-    main(["calibrate", str(scored), "--table", str(HARD), "--weights", str(scored.parent), "--output", str(output)])
+    calibration([str(scored), "--table", str(HARD), "--weights", str(scored.parent), "--output", str(output)])
     printed = capsys.readouterr().out
     assert "fits better: the target" in " ".join(printed.replace("│", " ").split())
     text = (output / "calibration.md").read_text()
@@ -330,7 +337,7 @@ def changed(scored: Path, change) -> str:
 def test_a_method_of_the_yaml_that_cannot_be_is_refused(scored: Path, method: object, message: str) -> None:
     table = changed(scored, lambda content: content["rows"][2].update(method=method))
     with pytest.raises(SystemExit, match=message):
-        main(["calibrate", str(scored), "--table", table])
+        calibration([str(scored), "--table", table])
 
 
 def test_a_method_belongs_to_a_quoted_row(scored: Path) -> None:
@@ -346,9 +353,9 @@ def test_methods_may_be_named_by_hand(scored: Path, capsys: pytest.CaptureFixtur
 
     table = changed(scored, forget)
     with pytest.raises(SystemExit, match="has no row of a method .*say which is which with --method ROW='LABEL"):
-        main(["calibrate", str(scored), "--table", table])
+        calibration([str(scored), "--table", table])
     given = ["--method", "ours=ID-LoRA", "--method", "kling=Kling 2.6 Pro"]
-    main(["calibrate", str(scored), "--table", table, *given])
+    calibration([str(scored), "--table", table, *given])
     assert "16 clips of 8 speakers, 2 methods" in " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
@@ -369,7 +376,7 @@ def test_methods_may_be_named_by_hand(scored: Path, capsys: pytest.CaptureFixtur
 )
 def test_wrong_options_are_refused_in_a_sentence(scored: Path, given: list[str], message: str) -> None:
     with pytest.raises(SystemExit, match=message):
-        main(["calibrate", str(scored), "--table", str(HARD), *given])
+        calibration([str(scored), "--table", str(HARD), *given])
 
 
 def test_what_was_not_scored_comes_with_its_remedy(tmp_path: Path) -> None:
@@ -384,7 +391,7 @@ def test_what_was_not_scored_comes_with_its_remedy(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not MEDIA.is_dir(), reason="needs ../shared/media, the authors' clips and small public checkpoints")
 def test_the_run_goes_through_and_decides_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "experiments/calibrate.py", "--media", str(MEDIA), "--output", str(tmp_path)]
+    command = [sys.executable, "-m", "experiments.calibration", "--media", str(MEDIA), "--output", str(tmp_path)]
     # the scorers of lips take most of the documented run's minutes
     command += ["--scorers", "spk_sim_dvector,face_sim_mobilefacenet,wer_grammar"]
     threads = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(ROOT)}

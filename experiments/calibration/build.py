@@ -4,12 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.calibration.fit import Fit, Grid, fit_of, grid_of, honest
+from experiments.calibration.published import Published
+from experiments.calibration.verdict import CHOICES, Candidate, Evidence, Verdict, candidates_of, verdict
 from idlora_pl.report.build import clip_values
-from idlora_pl.report.calibration.candidates import CHOICES, Candidate, candidates_of
-from idlora_pl.report.calibration.fit import Fit, fit_of, honest
-from idlora_pl.report.calibration.grid import Grid, grid_of
-from idlora_pl.report.calibration.published import Published
-from idlora_pl.report.calibration.verdict import Evidence, Verdict, verdict
 from idlora_pl.report.table import Column
 from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import metric_names, row_names

@@ -1,0 +1,1 @@
+"""Experiments: what was trained, sampled, scored and simulated here, and how to do it again."""
