@@ -28,7 +28,12 @@ from rich.progress import (
 )
 
 from idlora_pl.cli.score import score
-from idlora_pl.report import Claim, Row, build_table, located, read_scores, show, to_rich, with_findings, write_report
+from idlora_pl.report.build import build_table
+from idlora_pl.report.findings import Claim, with_findings
+from idlora_pl.report.table import Row
+from idlora_pl.report.text import show, to_rich
+from idlora_pl.report.write import write_report
+from idlora_pl.results.scores_file import located, read_scores
 
 HERE = Path(__file__).parent
 METRICS = ("speaker_similarity", "reference_word_leak", "lip_sync", "phoneme_error_rate", "environment_accuracy")

@@ -21,10 +21,12 @@ from scipy.stats import norm
 
 from idlora_pl.files import replacing
 from idlora_pl.metrics.lip_lag import CHANCE, lag_correlations, syllables
-from idlora_pl.report import Claim, Column, ScoreRow, build_table
-from idlora_pl.report.findings import finding
+from idlora_pl.report.build import build_table
+from idlora_pl.report.findings import Claim, finding
 from idlora_pl.report.formats import sheet_markdown
 from idlora_pl.report.sheet import Sheet, fitted
+from idlora_pl.report.table import Column
+from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.statistics import clustered_interval, paired_difference
 from idlora_pl.study.statistics import two_way_interval, two_way_p_value
 

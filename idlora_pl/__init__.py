@@ -9,25 +9,25 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AVSequence": "idlora_pl.method.tokens",
-    "Clip": "idlora_pl.media",
+    "Clip": "idlora_pl.media.clip",
     "Codecs": "idlora_pl.ltx2.codecs",
     "IDLoRA": "idlora_pl.training.module",
     "IDLoRAPipeline": "idlora_pl.generation.pipeline",
     "IdentityGuidance": "idlora_pl.method.guidance",
     "InContext": "idlora_pl.method.in_context",
     "LTX2": "idlora_pl.ltx2.transformer",
-    "LipSync": "idlora_pl.metrics",
+    "LipSync": "idlora_pl.metrics.lips",
     "ModalityGuidance": "idlora_pl.method.guidance",
     "PairedClips": "idlora_pl.data.datamodule",
     "PerturbedGuidance": "idlora_pl.method.guidance",
-    "SpeakerSimilarity": "idlora_pl.metrics",
+    "SpeakerSimilarity": "idlora_pl.metrics.speaker",
     "TextGuidance": "idlora_pl.method.guidance",
     "Tokens": "idlora_pl.method.tokens",
     "attach_lora": "idlora_pl.ltx2.lora",
-    "build_table": "idlora_pl.report",
-    "read_clip": "idlora_pl.media",
+    "build_table": "idlora_pl.report.build",
+    "read_clip": "idlora_pl.media.reading",
     "sample_euler": "idlora_pl.method.sampler",
-    "write_clip": "idlora_pl.media",
+    "write_clip": "idlora_pl.media.writing",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from idlora_pl.cli import main
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
-from idlora_pl.media import read_clip, read_metadata
+from idlora_pl.media.reading import read_clip, read_metadata
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.nano.codecs import ASSETS
-from idlora_pl.report import read_scores
+from idlora_pl.results.scores_file import read_scores
 
 ROOT = Path(__file__).parents[1]
 NANO, SMOKE = (str(ROOT / f"experiments/{name}.yaml") for name in ("nano", "smoke"))

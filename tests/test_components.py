@@ -12,7 +12,7 @@ from idlora_pl.generation.pipeline import IDLoRAPipeline
 from idlora_pl.generation.sampling import Sampling
 from idlora_pl.ltx2.lora import attach_lora, lora_state_dict
 from idlora_pl.ltx2.transformer import LTX2
-from idlora_pl.media import write_audio, write_image
+from idlora_pl.media.writing import write_audio, write_image
 from idlora_pl.method.in_context import InContext
 from idlora_pl.training.module import IDLoRA
 from tests.ltx2.authors import header_of_19b, write_release

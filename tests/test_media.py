@@ -14,18 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from idlora_pl.media import (
-    AI_GENERATED_LABEL,
-    Clip,
-    MediaError,
-    probe,
-    read_audio,
-    read_clip,
-    read_image,
-    read_metadata,
-    read_recording,
-    write_clip,
-)
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.reading import probe, read_audio, read_clip, read_image, read_metadata, read_recording
+from idlora_pl.media.writing import AI_GENERATED_LABEL, write_clip
 
 SHARED = Path(__file__).parents[2] / "shared" / "media"
 needs_media = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/media is not on this machine")
@@ -140,7 +131,7 @@ def test_a_short_gap_is_a_pause_and_a_clock_that_leaps_for_days_is_refused(tmp_p
 PEAK = """
 import sys
 from pathlib import Path
-from idlora_pl.media import read_recording
+from idlora_pl.media.reading import read_recording
 def peak(): return next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in l)
 before = peak()
 frames = read_recording(sys.argv[1]).frames

@@ -8,7 +8,8 @@ import torch
 from idlora_pl.generation.pipeline import IDLoRAPipeline
 from idlora_pl.generation.request import Request, alike
 from idlora_pl.generation.sampling import Sampling, default_sampling
-from idlora_pl.media import MediaError, write_audio, write_image
+from idlora_pl.media.clip import MediaError
+from idlora_pl.media.writing import write_audio, write_image
 from idlora_pl.method.tokens import TextContext
 
 PROMPT = "[VISUAL]: A person talks. [SPEECH]: aa ee oo er [SOUNDS]: steady rain in the background"

@@ -14,7 +14,7 @@ import pytest
 from safetensors import safe_open
 
 from idlora_pl.data.stream import open_shards
-from idlora_pl.media import probe
+from idlora_pl.media.reading import probe
 
 ROOT = Path(__file__).parents[1]
 MEDIA = Path(os.environ.get("IDLORA_MEDIA", ROOT.parent / "shared" / "media"))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from idlora_pl.media import AI_GENERATED_LABEL, probe, read_metadata
+from idlora_pl.media.reading import probe, read_metadata
+from idlora_pl.media.writing import AI_GENERATED_LABEL
 from idlora_pl.nano.codecs import ASSETS
 
 ROOT = Path(__file__).parents[1]

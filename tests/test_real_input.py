@@ -18,7 +18,8 @@ from safetensors import safe_open
 
 from idlora_pl.data.stream import open_shards
 from idlora_pl.ltx2.codecs import Codecs
-from idlora_pl.media import AI_GENERATED_LABEL, probe, read_clip, read_metadata
+from idlora_pl.media.reading import probe, read_clip, read_metadata
+from idlora_pl.media.writing import AI_GENERATED_LABEL
 from idlora_pl.method.in_context import InContext
 
 ROOT = Path(__file__).parents[1]

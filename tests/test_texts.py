@@ -23,8 +23,8 @@ from idlora_pl.benchmark.manifest import write_manifest
 from idlora_pl.cli.lightning import run
 from idlora_pl.evaluation.disjoint import compare_speakers
 from idlora_pl.files import TextError, json_line, read_json, read_json_lines, read_lines, read_text, write_json_lines
-from idlora_pl.report import read_scores
 from idlora_pl.report.yaml_checks import load_yaml
+from idlora_pl.results.scores_file import read_scores
 from idlora_pl.study.design import read_json as read_study
 
 PROMPT = "[VISUAL]: A person. [SPEECH]: Grüß Gott, Zoë. [SOUNDS]: A room."

@@ -15,7 +15,8 @@ from idlora_pl.generation.request import Request
 from idlora_pl.generation.sampling import REFINING, default_sampling, with_stages
 from idlora_pl.ltx2.adapter_format import LoRA
 from idlora_pl.ltx2.lora import lora_state_dict
-from idlora_pl.media import read_clip, write_audio, write_image
+from idlora_pl.media.reading import read_clip
+from idlora_pl.media.writing import write_audio, write_image
 from idlora_pl.training.module import IDLoRA
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from data_tools.verb.lists import find_videos, read_clips
 from idlora_pl.benchmark.manifest import write_manifest
 from idlora_pl.evaluation.clips import clip_sources
 from idlora_pl.files import files_below
-from idlora_pl.media import write_audio
+from idlora_pl.media.writing import write_audio
 
 HIDDEN = [
     ".trash/a", ".git/x/a", "s/.a", "s/._a", "@eaDir/a", "s/@eaDir/a", "__MACOSX/s/._a", "#recycle/a", "$RECYCLE.BIN/a",

@@ -16,7 +16,8 @@ from data_tools.verb.lists import RejectedError, Row
 from idlora_pl.benchmark.items import CAPTION
 from idlora_pl.benchmark.prompt import SECTIONS, PromptSections, split_prompt
 from idlora_pl.files import parsed_json
-from idlora_pl.media import Clip, MediaError, read_recording
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.reading import read_recording
 
 Texts = dict[str, str]
 KEYS = (*CAPTION, "environment", "language")

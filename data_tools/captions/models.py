@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from data_tools.verb.lists import RejectedError
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import mono
 
 SIDE_PX = 512

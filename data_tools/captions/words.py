@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from data_tools.verb.lists import RejectedError
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import Unscorable, check_waveform, mono
 from idlora_pl.metrics.embedders import Transcriber
 from idlora_pl.metrics.words import GrammarErrors, TranscriptErrorRate, WordErrors

@@ -11,19 +11,12 @@ from data_tools.cutting.face_crop import FaceRule, centred, find_face, load_face
 from data_tools.cutting.scene_cuts import SceneCuts
 from data_tools.cutting.voice_activity import load_vad
 from data_tools.verb.lists import RejectedError, Row, relative_to
-from idlora_pl.media import (
-    MediaError,
-    MediaInfo,
-    Sound,
-    Strip,
-    probe,
-    read_part_sound,
-    read_strips,
-    write_audio,
-    write_pictures,
-)
+from idlora_pl.media.clip import MediaError
 from idlora_pl.media.orientation import Box
+from idlora_pl.media.reading import MediaInfo, probe, read_part_sound
 from idlora_pl.media.sound import UnusableSoundError, audible, fitted
+from idlora_pl.media.strips import Strip, read_strips
+from idlora_pl.media.writing import Sound, write_audio, write_pictures
 
 LONGEST_FRAMES = 121
 FAULTS = (ValueError, ArithmeticError, MemoryError, EOFError)

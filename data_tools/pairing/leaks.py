@@ -16,7 +16,7 @@ from torchaudio.functional import resample
 from torchaudio.transforms import MelSpectrogram
 
 from data_tools.verb.lists import Row
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import check_waveform, mono
 
 CERTAIN = ("speaker", "video", "same_file", "same_sound")

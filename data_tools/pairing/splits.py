@@ -18,7 +18,9 @@ from scipy.sparse.csgraph import connected_components
 from data_tools.pairing.pairs import ClipRecord, PairRule
 from data_tools.verb.lists import Row
 from idlora_pl.benchmark.manifest import keep_manifest
-from idlora_pl.media import MediaError, read_clip, write_image
+from idlora_pl.media.clip import MediaError
+from idlora_pl.media.reading import read_clip
+from idlora_pl.media.writing import write_image
 
 SPLITS = ("train", "val", "test")
 

@@ -22,7 +22,7 @@ from data_tools.verb.lists import RejectedError, Row, located
 from idlora_pl.data.samples import PairSample
 from idlora_pl.distributed import OwnShare
 from idlora_pl.generation.base_model import ClipCodecs, PromptEncoder
-from idlora_pl.media import read_audio, read_clip
+from idlora_pl.media.reading import read_audio, read_clip
 from idlora_pl.media.sound import UnusableSoundError, audible
 from idlora_pl.method.tokens import TextFeatures
 

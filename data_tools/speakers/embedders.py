@@ -13,7 +13,7 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor, nn
 
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import ClipMean, check_embedding, check_frames, check_waveform, mono
 from idlora_pl.metrics.embedders import FaceEmbedder, SpeakerEmbedder
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames

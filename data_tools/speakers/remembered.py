@@ -15,7 +15,8 @@ from torch import Tensor
 
 from data_tools.verb.parallel import Crashed, run_all
 from idlora_pl.files import replacing
-from idlora_pl.media import Clip, MediaError, read_recording
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.reading import read_recording
 from idlora_pl.metrics.clip_mean import Unscorable
 
 KEEP_EVERY = 100

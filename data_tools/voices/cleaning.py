@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from data_tools.verb.lists import RejectedError, Row
-from idlora_pl.media import MediaError, read_recording, write_audio
+from idlora_pl.media.clip import MediaError
+from idlora_pl.media.reading import read_recording
 from idlora_pl.media.sound import is_silent, mixed_down
+from idlora_pl.media.writing import write_audio
 
 LEAST_S = 0.5
 

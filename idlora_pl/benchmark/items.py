@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from idlora_pl.benchmark.prompt import PromptSections, split_prompt
 from idlora_pl.distributed import shared_loader
 from idlora_pl.files import read_json
-from idlora_pl.media import read_image, read_voice
+from idlora_pl.media.reading import read_image, read_voice
 from idlora_pl.method.noise import checked_seed
 
 FORMAT = "idlora-benchmark-1"

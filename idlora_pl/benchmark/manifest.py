@@ -13,7 +13,8 @@ from typing import Any
 
 from idlora_pl.benchmark.items import CAPTION, FORMAT, PromptError, checked_id, read_prompts
 from idlora_pl.files import files_below, read_json, replacing
-from idlora_pl.media import read_clip, write_image
+from idlora_pl.media.reading import read_clip
+from idlora_pl.media.writing import write_image
 
 CAPTIONS = "captions.json"
 CLIP_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".gif")

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.files import replacing
-from idlora_pl.report import show
 from idlora_pl.report.sheet import fitted
+from idlora_pl.report.text import show
 from idlora_pl.study.design import Setup, make_plan, write_study
 from idlora_pl.study.outcome import own_outcome, published_outcome, write_tables
 

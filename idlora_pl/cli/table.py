@@ -8,8 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from idlora_pl.cli.study import study
-from idlora_pl.report import COLUMNS, Column, read_table, show, to_rich, write_report
 from idlora_pl.report.page.folder import write_page
+from idlora_pl.report.source import read_table
+from idlora_pl.report.table import COLUMNS, Column
+from idlora_pl.report.text import show, to_rich
+from idlora_pl.report.write import write_report
 from idlora_pl.scorers.card import Score
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.study.published import is_published_study

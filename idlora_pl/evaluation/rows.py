@@ -14,7 +14,8 @@ from typing import Any
 
 from idlora_pl.evaluation.clips import ClipSource, short_hash
 from idlora_pl.files import sha256_of
-from idlora_pl.media import Clip, MediaError, read_audio, read_recording
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.reading import read_audio, read_recording
 from idlora_pl.media.sound import UnusableSoundError
 from idlora_pl.metrics.clip_mean import ClipScore, Expected
 from idlora_pl.results.row import ScoreRow

@@ -12,7 +12,9 @@ from rich.progress import track
 from idlora_pl.evaluation.clips import ClipSource, short_hash
 from idlora_pl.generation.base_model import ClipCodecs, load_codecs
 from idlora_pl.ltx2.presets import PresetName
-from idlora_pl.media import Clip, MediaError, probe, read_clip, read_metadata, write_clip
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.reading import probe, read_clip, read_metadata
+from idlora_pl.media.writing import write_clip
 
 Entry = Mapping[str, Any]
 

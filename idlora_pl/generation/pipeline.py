@@ -21,7 +21,7 @@ from idlora_pl.ltx2.lora import has_distilled, load_distilled, strengths
 from idlora_pl.ltx2.presets import PresetName
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.ltx2.upsampler import LatentUpsampler, load_upsampler
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.tokens import AVSequence
 

@@ -17,7 +17,8 @@ from torch.nn import functional
 from idlora_pl.benchmark.prompt import split_prompt
 from idlora_pl.generation.base_model import ClipCodecs
 from idlora_pl.ltx2.codecs import Codecs
-from idlora_pl.media import Clip, read_image, read_voice
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.reading import read_image, read_voice
 from idlora_pl.media.sound import finite
 from idlora_pl.method.noise import checked_seed
 from idlora_pl.method.tokens import AVSequence, patchify_audio, patchify_video, unpatchify_audio, unpatchify_video

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, Unscorable, check_embedding, check_frames, scored
 from idlora_pl.metrics.embedders import FaceEmbedder
 from idlora_pl.metrics.functional import cosine_similarity

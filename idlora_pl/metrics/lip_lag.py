@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import ClipScore, Unscorable, check_frames, check_waveform, mono, scored
 from idlora_pl.metrics.embedders import MouthReader
 from idlora_pl.metrics.lips import TalkingClipMean

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 from torchaudio.functional import resample
 
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import (
     ClipMean,
     ClipScore,

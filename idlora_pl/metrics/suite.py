@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torchmetrics import MetricCollection
 
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected
 from idlora_pl.metrics.embedders import EnvironmentClassifier, LipSyncEmbedder, SpeakerEmbedder, Transcriber
 from idlora_pl.metrics.lips import LipSync

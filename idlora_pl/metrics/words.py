@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 from torchmetrics.functional.text import char_error_rate
 
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, Unscorable, check_waveform, mono, scored
 from idlora_pl.metrics.embedders import Transcriber
 from idlora_pl.metrics.functional import transcript_error_rate

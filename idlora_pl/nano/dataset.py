@@ -26,7 +26,8 @@ from rich.progress import track
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
 from idlora_pl.files import replacing
-from idlora_pl.media import Clip, write_audio, write_clip, write_image
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.writing import write_audio, write_clip, write_image
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.nano.corpus import Corpus, Item, build_corpus, split_seed
 from idlora_pl.nano.render import render

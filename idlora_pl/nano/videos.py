@@ -23,7 +23,8 @@ import torch
 from rich.progress import track
 
 from idlora_pl.files import write_json_lines
-from idlora_pl.media import Clip, write_clip
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.writing import write_clip
 from idlora_pl.nano.corpus import SPLITS, split_seed
 from idlora_pl.nano.render import render
 from idlora_pl.nano.world import FRAME_RATE_FPS, SAMPLE_RATE_HZ, Script, script, speaker

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected
 from idlora_pl.metrics.embedders import LipSyncEmbedder
 from idlora_pl.metrics.lips import LipSync

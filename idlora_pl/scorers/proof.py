@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 
 import idlora_pl
-from idlora_pl.media import MediaError
+from idlora_pl.media.clip import MediaError
 from idlora_pl.metrics.clip_mean import ClipMean
 from idlora_pl.scorers.card import Anchor, Card, MissingLibrary, MissingWeights, UnusableInput, WrongWeights
 

@@ -26,7 +26,7 @@ from idlora_pl.evaluation.rows import notes_of, score_clip
 from idlora_pl.ltx2.adapter_file import check_style
 from idlora_pl.ltx2.adapter_format import AdapterStyle
 from idlora_pl.ltx2.lora import attached_lora, save_adapter
-from idlora_pl.media import MediaError
+from idlora_pl.media.clip import MediaError
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.build import clip_values
 from idlora_pl.results.row import ScorerFacts, ScoreRow

@@ -26,7 +26,7 @@ from idlora_pl.generation.sampling import Sampling, refuse_missing_files, refuse
 from idlora_pl.ltx2.adapter_format import LoRA
 from idlora_pl.ltx2.lora import attach_lora, attached_lora
 from idlora_pl.ltx2.presets import Preset, PresetName
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.noise import checked_seed
 from idlora_pl.method.tokens import TextContext, TextFeatures

@@ -15,8 +15,9 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from idlora_pl.files import replacing
-from idlora_pl.media import Clip, MediaError, write_clip
+from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.sound import UnusableSoundError
+from idlora_pl.media.writing import write_clip
 from idlora_pl.results.scores_file import read_lines
 
 FOLDER, BEST = "checkpoints", "best.ckpt"

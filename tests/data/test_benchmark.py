@@ -11,7 +11,7 @@ from idlora_pl.benchmark.layouts import HARD_PAIRS, LAYOUTS, check_layout, compl
 from idlora_pl.benchmark.manifest import keep_manifest
 from idlora_pl.cli.manifest import manifest
 from idlora_pl.evaluation.disjoint import Disjointness, compare_speakers
-from idlora_pl.media import read_clip, read_image
+from idlora_pl.media.reading import read_clip, read_image
 
 PUBLISHED = Path(__file__).parents[3] / "shared/media/published"
 PROMPT = "[VISUAL]: A man. [SPEECH]: Hello. [SOUNDS]: Rain."

@@ -17,7 +17,8 @@ import torch
 from data_tools.released.source import zstd
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.stream import open_shards
-from idlora_pl.media import Clip, write_clip
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.writing import write_clip
 
 PROMPT = "[VISUAL]: Noise. [SPEECH]: Hello there. [SOUNDS]: A tone."
 

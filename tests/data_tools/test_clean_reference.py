@@ -8,7 +8,8 @@ from data_tools.clean_reference import clean_reference
 from data_tools.verb.lists import RejectedError, file_of, read_rows, write_rows
 from data_tools.voices import cleaning
 from data_tools.voices.cleaning import check_sound, level_dbfs, snr_db
-from idlora_pl.media import read_audio, write_audio
+from idlora_pl.media.reading import read_audio
+from idlora_pl.media.writing import write_audio
 from idlora_pl.nano.render import render
 from idlora_pl.nano.world import script, speaker
 

@@ -17,7 +17,7 @@ from data_tools.cutting.video import Cut, length_of
 from data_tools.pair_clips import pair_clips
 from data_tools.prepare import prepare_parser
 from data_tools.verb.lists import SPEAKER_FROM, RejectedError, name_videos, read_clips, read_rows
-from idlora_pl.media import MediaInfo, read_audio, read_clip, read_metadata
+from idlora_pl.media.reading import MediaInfo, read_audio, read_clip, read_metadata
 from idlora_pl.scorers.face.mtcnn import detect
 
 SHARED = Path(__file__).parents[3] / "shared" / "media"

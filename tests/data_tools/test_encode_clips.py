@@ -24,7 +24,8 @@ from idlora_pl.data.samples import ShardError
 from idlora_pl.generation.base_model import load_codecs, load_text
 from idlora_pl.generation.pipeline import IDLoRAPipeline
 from idlora_pl.generation.sampling import default_sampling
-from idlora_pl.media import read_audio, read_clip, write_audio
+from idlora_pl.media.reading import read_audio, read_clip
+from idlora_pl.media.writing import write_audio
 from idlora_pl.method.tokens import patchify_audio
 from tests.media.conftest import write_floats
 

@@ -16,7 +16,9 @@ import torch
 from data_tools.encode_clips import encode_clips
 from data_tools.verb.lists import write_rows
 from idlora_pl.generation.base_model import load_codecs, load_text
-from idlora_pl.media import Clip, read_clip, write_clip
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.reading import read_clip
+from idlora_pl.media.writing import write_clip
 
 N_PAIRS, N_TURNS, BATCH = 8, 3, 4
 pytestmark = pytest.mark.speed

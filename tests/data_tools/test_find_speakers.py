@@ -13,7 +13,7 @@ from data_tools.find_speakers import find_speakers
 from data_tools.speakers import remembered
 from data_tools.speakers.embedders import NanoFaceEmbedder
 from data_tools.verb.lists import read_rows, write_rows
-from idlora_pl.media import write_audio
+from idlora_pl.media.writing import write_audio
 from idlora_pl.nano import corpus, videos, world
 from idlora_pl.nano.render import render
 from idlora_pl.scorers.card import Unavailable

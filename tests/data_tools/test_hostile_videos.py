@@ -13,7 +13,7 @@ import torch
 
 from data_tools.cut_clips import cut_clips
 from data_tools.verb.lists import SUFFIXES, read_rows
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from tests.scoring.hostile import write_hostile
 
 ROOT = Path(__file__).parents[2]

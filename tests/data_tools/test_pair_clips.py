@@ -14,7 +14,7 @@ from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.benchmark.layouts import check_layout
 from idlora_pl.data.voices import Voice
 from idlora_pl.evaluation.disjoint import compare_speakers
-from idlora_pl.media import read_image
+from idlora_pl.media.reading import read_image
 from idlora_pl.nano import videos
 
 CLIPS = [

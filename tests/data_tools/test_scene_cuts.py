@@ -6,7 +6,7 @@ import pytest
 import scenedetect
 
 from data_tools.cutting.scene_cuts import SceneCuts
-from idlora_pl.media import read_strips
+from idlora_pl.media.strips import read_strips
 
 
 def starts_of(path: Path, n_frames: int, rate_fps: float = 25.0) -> list[int]:

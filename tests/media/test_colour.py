@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from idlora_pl.media import MediaError, read_clip, read_image, read_strips
+from idlora_pl.media.clip import MediaError
+from idlora_pl.media.reading import read_clip, read_image
+from idlora_pl.media.strips import read_strips
 from tests.media.conftest import four_corners
 
 # AVColorSpace: (red's and blue's share of the luma), ITU-T H.273

@@ -5,7 +5,8 @@ import io
 import pytest
 from PIL import Image
 
-from idlora_pl.media import MediaError, read_image
+from idlora_pl.media.clip import MediaError
+from idlora_pl.media.reading import read_image
 from tests.media.conftest import UPRIGHT, corners_of, four_corners
 
 

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from idlora_pl.media import MediaError, read_clip, read_image
+from idlora_pl.media.clip import MediaError
+from idlora_pl.media.reading import read_clip, read_image
 from tests.media.conftest import UPRIGHT, corners_of, four_corners
 
 TILE = 64

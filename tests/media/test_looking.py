@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from idlora_pl.media import Clip, Codecs, MediaError, codecs_of, middle_frame, read_clip, write_audio, write_clip
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.reading import Codecs, codecs_of, middle_frame, read_clip
+from idlora_pl.media.writing import write_audio, write_clip
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,9 @@ import av
 import pytest
 import torch
 
-from idlora_pl.media import (
-    Clip,
-    MediaError,
-    probe,
-    read_audio,
-    read_clip,
-    read_image,
-    read_metadata,
-    read_recording,
-    write_audio,
-    write_clip,
-    write_image,
-)
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.reading import probe, read_audio, read_clip, read_image, read_metadata, read_recording
+from idlora_pl.media.writing import write_audio, write_clip, write_image
 from tests.media.conftest import UPRIGHT, corners_of, four_corners, tone
 
 NAMES = [

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from idlora_pl.media import MediaError, middle_frame, read_clip, read_image, read_recording, read_strips
+from idlora_pl.media.clip import MediaError
 from idlora_pl.media.orientation import Orientation
+from idlora_pl.media.reading import middle_frame, read_clip, read_image, read_recording
+from idlora_pl.media.strips import read_strips
 from tests.media.conftest import UPRIGHT, corners_of, four_corners, write_pictures_only
 
 # what a writer has to do to the upright picture, so that a viewer's EXIF operation gives it back

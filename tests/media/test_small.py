@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from idlora_pl.media import read_audio, read_image, write_audio, write_image
+from idlora_pl.media.reading import read_audio, read_image
+from idlora_pl.media.writing import write_audio, write_image
 
 
 @pytest.mark.parametrize(("n_channels", "rate_hz"), [(1, 16000), (2, 48000)])

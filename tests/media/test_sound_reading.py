@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from idlora_pl.media import (
-    MediaError,
-    codecs_of,
-    probe,
-    read_audio,
-    read_clip,
-    read_part_sound,
-    read_recording,
-    read_voice,
-    write_audio,
-)
+from idlora_pl.media.clip import MediaError
+from idlora_pl.media.reading import codecs_of, probe, read_audio, read_clip, read_part_sound, read_recording, read_voice
+from idlora_pl.media.writing import write_audio
 from tests.media.conftest import pitch_of, tone, write_floats, write_tone
 
 PLAIN = {

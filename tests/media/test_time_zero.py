@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from idlora_pl.media import probe, read_clip, read_image, read_part_sound, read_recording, read_strips
+from idlora_pl.media.reading import probe, read_clip, read_image, read_part_sound, read_recording
+from idlora_pl.media.strips import read_strips
 from tests.media.conftest import CORNERS
 
 FPS, RATE_HZ = 25, 48000

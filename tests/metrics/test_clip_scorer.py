@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from idlora_pl.media import Clip
-from idlora_pl.metrics import ClipScorer, Expected, SpeakerSimilarity, TranscriptErrorRate, Unscorable
+from idlora_pl.media.clip import Clip
+from idlora_pl.metrics.clip_mean import Expected, Unscorable
+from idlora_pl.metrics.speaker import SpeakerSimilarity
+from idlora_pl.metrics.suite import ClipScorer
+from idlora_pl.metrics.words import TranscriptErrorRate
 
 RATE = 16000
 

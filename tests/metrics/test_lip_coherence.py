@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import Expected, Unscorable
 from idlora_pl.metrics.face_track import FaceTrack
 from idlora_pl.metrics.lips import LipCoherence, heard_frames

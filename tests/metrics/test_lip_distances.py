@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.face_track import FaceTrack
 from idlora_pl.metrics.functional import (

@@ -10,14 +10,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from idlora_pl.metrics import (
-    ClipMean,
-    EnvironmentAccuracy,
-    LipSync,
-    ReferenceWordLeak,
-    SpeakerSimilarity,
-    TranscriptErrorRate,
-)
+from idlora_pl.metrics.clip_mean import ClipMean
+from idlora_pl.metrics.lips import LipSync
+from idlora_pl.metrics.sounds import EnvironmentAccuracy
+from idlora_pl.metrics.speaker import SpeakerSimilarity
+from idlora_pl.metrics.words import ReferenceWordLeak, TranscriptErrorRate
 from idlora_pl.nano.embedders import Instruments
 
 Batch = dict[str, torch.Tensor | list[str] | float | int]

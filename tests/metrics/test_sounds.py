@@ -5,8 +5,8 @@ import pickle
 import pytest
 import torch
 
-from idlora_pl.media import Clip
-from idlora_pl.metrics import Expected
+from idlora_pl.media.clip import Clip
+from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.sounds import NO_ENVIRONMENT, SoundsSimilarity, environment_text, released_sound
 
 RATE = 48000

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from idlora_pl.media import Clip
-from idlora_pl.metrics import Expected, ReferenceWordLeak
+from idlora_pl.media.clip import Clip
+from idlora_pl.metrics.clip_mean import Expected
+from idlora_pl.metrics.words import ReferenceWordLeak
 from idlora_pl.nano.world import all_texts
 
 # all 750 take half a minute; what is left out is spread over all first and second words

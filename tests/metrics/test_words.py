@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idlora_pl.media import Clip
-from idlora_pl.metrics import Expected, Unscorable
+from idlora_pl.media.clip import Clip
+from idlora_pl.metrics.clip_mean import Expected, Unscorable
 from idlora_pl.metrics.words import GrammarErrors, WordErrors, one_spelling, released_words
 from idlora_pl.scorers.words.whisper import StandardWords
 

@@ -7,7 +7,7 @@ import torch
 
 from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.data.datamodule import PairedClips
-from idlora_pl.media import read_audio, read_clip, read_image, read_metadata
+from idlora_pl.media.reading import read_audio, read_clip, read_image, read_metadata
 from idlora_pl.nano import dataset
 from idlora_pl.nano.codecs import NanoCodecs
 from idlora_pl.nano.corpus import build_corpus, encode_clips, split_seed

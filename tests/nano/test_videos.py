@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from idlora_pl.media import read_clip
+from idlora_pl.media.reading import read_clip
 from idlora_pl.nano import videos
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.nano.render import render

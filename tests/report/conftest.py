@@ -10,9 +10,11 @@ import torch
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
-from idlora_pl.media import Clip, write_audio, write_clip
-from idlora_pl.report import Column, Row, ScorerFacts, ScoreRow, Table, build_table
-from idlora_pl.results.row import Curve
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.writing import write_audio, write_clip
+from idlora_pl.report.build import build_table
+from idlora_pl.report.table import Column, Row, Table
+from idlora_pl.results.row import Curve, ScorerFacts, ScoreRow
 
 HOSTILE = "</script><b>x</b><img src=x onerror='window.attacked=1'><!--<script>"
 COLUMNS = (

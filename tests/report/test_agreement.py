@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from idlora_pl.report import ScorerFacts, ScoreRow, build_table, to_markdown
+from idlora_pl.report.build import build_table
+from idlora_pl.report.formats import to_markdown
+from idlora_pl.results.row import ScorerFacts, ScoreRow
 
 A, B = "a" * 64, "b" * 64
 

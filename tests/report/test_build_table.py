@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
-from idlora_pl.report.formats import to_csv, to_latex
+from idlora_pl.report.build import build_table
+from idlora_pl.report.formats import to_csv, to_latex, to_markdown
+from idlora_pl.report.table import Column, Row
+from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.statistics import clustered_interval, paired_difference
 
 

@@ -29,7 +29,9 @@ from experiments.calibration.published import read_published
 from experiments.calibration.render import notes
 from experiments.calibration.verdict import CHOICES, GROUPS, Choice, candidates_of
 from idlora_pl.cli import main
-from idlora_pl.report import Column, ScorerFacts, ScoreRow, append_scores, read_scores
+from idlora_pl.report.table import Column
+from idlora_pl.results.row import ScorerFacts, ScoreRow
+from idlora_pl.results.scores_file import append_scores, read_scores
 from idlora_pl.scorers.registry import CARDS
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from idlora_pl.report import Column, Row, ScoreRow, build_table, to_markdown
-from idlora_pl.report.formats import paired_csv, to_csv, to_latex
-from idlora_pl.results.row import ScorerFacts
+from idlora_pl.report.build import build_table
+from idlora_pl.report.formats import paired_csv, to_csv, to_latex, to_markdown
+from idlora_pl.report.table import Column, Row
+from idlora_pl.results.row import ScorerFacts, ScoreRow
 
 WER = Column("wer", "WER", "lower", worst=1.0)
 SIM = Column("sim", "Spk|Sim_50%", "higher")

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from idlora_pl.cli.table import known_columns
-from idlora_pl.report import COLUMNS, Claim, Column, ScoreRow, Table, build_table, to_markdown, with_findings
+from idlora_pl.report.build import build_table
+from idlora_pl.report.findings import Claim, with_findings
+from idlora_pl.report.formats import to_markdown
+from idlora_pl.report.table import COLUMNS, Column, Table
+from idlora_pl.results.row import ScoreRow
 
 Values = Sequence[float | None]
 WER = Column("wer", "WER", "lower", worst=1.0, margin=0.01)

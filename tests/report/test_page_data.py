@@ -7,9 +7,11 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from idlora_pl.report import Column, ScorerFacts, ScoreRow, build_table, to_markdown
+from idlora_pl.report.build import build_table
+from idlora_pl.report.formats import to_markdown
 from idlora_pl.report.page.document import Shown, doubts_about, linked, page_data, paths_of, to_html
-from idlora_pl.results.row import AT_EDGE, BY_CHANCE, Curve
+from idlora_pl.report.table import Column
+from idlora_pl.results.row import AT_EDGE, BY_CHANCE, Curve, ScorerFacts, ScoreRow
 
 
 def data_of(shelf, **shown_as):

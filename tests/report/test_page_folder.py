@@ -13,7 +13,9 @@ import torch
 
 from idlora_pl.cli.table import known_columns
 from idlora_pl.cli.table import table as table_tool
-from idlora_pl.media import AI_GENERATED_LABEL, Clip, codecs_of, read_clip, read_metadata, write_audio, write_clip
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.reading import codecs_of, read_clip, read_metadata
+from idlora_pl.media.writing import AI_GENERATED_LABEL, write_audio, write_clip
 from idlora_pl.report.page import folder as page_folder
 from idlora_pl.report.page.clips import copied
 from idlora_pl.report.page.folder import write_page
@@ -142,7 +144,7 @@ def test_broken_and_odd_files_are_told_apart(shelf, tmp_path):
 
 
 def test_the_command_writes_the_page_and_refuses_it_for_studies(shelf, tmp_path, capsys):
-    from idlora_pl.report import append_scores
+    from idlora_pl.results.scores_file import append_scores
 
     append_scores(tmp_path / "scores.jsonl", shelf.scores)
     table_tool([str(tmp_path / "scores.jsonl"), "--html", str(tmp_path / "page")])

@@ -7,8 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from idlora_pl.report import Column, ScoreRow, build_table, write_report
+from idlora_pl.report.build import build_table
 from idlora_pl.report.page.folder import write_page
+from idlora_pl.report.table import Column
+from idlora_pl.report.write import write_report
+from idlora_pl.results.row import ScoreRow
 
 BETTER = {"spk_sim": "higher", "wer": "lower", "lip_offset": "near zero", "extra": ""}
 

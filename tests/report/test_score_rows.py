@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idlora_pl.report import ScorerFacts, ScoreRow, append_scores, read_scores
-from idlora_pl.results.row import Curve
-from idlora_pl.results.scores_file import drop_scores, replace_scores
+from idlora_pl.results.row import Curve, ScorerFacts, ScoreRow
+from idlora_pl.results.scores_file import append_scores, drop_scores, read_scores, replace_scores
 
 
 def row(key: str = "k1", name: str = "negative", **scores: float | None) -> ScoreRow:

@@ -10,9 +10,12 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from idlora_pl.cli import main
-from idlora_pl.report import Column, Row, ScoreRow, append_scores, build_table, show, to_markdown, to_rich
-from idlora_pl.report.text import blocks, cell_parts, count_text
-from idlora_pl.results.row import ScorerFacts, is_failure
+from idlora_pl.report.build import build_table
+from idlora_pl.report.formats import to_markdown
+from idlora_pl.report.table import Column, Row
+from idlora_pl.report.text import blocks, cell_parts, count_text, show, to_rich
+from idlora_pl.results.row import ScorerFacts, ScoreRow, is_failure
+from idlora_pl.results.scores_file import append_scores
 
 METRICS = tuple(f"score_{letter}" for letter in "abcdefghij")
 COLUMNS = [Column(name, f"A rather long title of {name}", "higher") for name in METRICS]

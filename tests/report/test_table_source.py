@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 from idlora_pl.cli.table import known_columns
-from idlora_pl.report import ScoreRow, append_scores, read_table, table_from_yaml, to_markdown
+from idlora_pl.report.formats import to_markdown
+from idlora_pl.report.source import read_table, table_from_yaml
 from idlora_pl.report.write import write_report
-from idlora_pl.results.row import ScorerFacts
+from idlora_pl.results.row import ScorerFacts, ScoreRow
+from idlora_pl.results.scores_file import append_scores
 
 FROZEN = """\
 **CelebV-HQ, cross-video split**

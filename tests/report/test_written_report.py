@@ -11,8 +11,12 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from idlora_pl.report import Row, ScoreRow, Table, build_table, to_markdown, to_rich, write_report
-from idlora_pl.report.write import draw, to_png
+from idlora_pl.report.build import build_table
+from idlora_pl.report.formats import to_markdown
+from idlora_pl.report.table import Row, Table
+from idlora_pl.report.text import to_rich
+from idlora_pl.report.write import draw, to_png, write_report
+from idlora_pl.results.row import ScoreRow
 
 METRICS = ("speaker_similarity", "phoneme_error_rate")
 

@@ -10,7 +10,7 @@ import pytest
 
 from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.cli.doctor import doctor
-from idlora_pl.media import read_recording
+from idlora_pl.media.reading import read_recording
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.words import GrammarErrors, TranscriptErrorRate
 from idlora_pl.nano.codecs import ASSETS

@@ -11,7 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from idlora_pl.media import Clip, read_clip
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.reading import read_clip
 from idlora_pl.metrics.clip_mean import ClipMean, Expected
 from idlora_pl.metrics.lips import LipDistances
 from idlora_pl.scorers.card import MissingWeights

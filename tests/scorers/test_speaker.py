@@ -10,7 +10,7 @@ import torchaudio
 from torch.nn import functional as F
 from transformers import WavLMConfig, WavLMModel
 
-from idlora_pl.media import write_audio
+from idlora_pl.media.writing import write_audio
 from idlora_pl.metrics.speaker import VoiceSimilarity
 from idlora_pl.scorers.speaker.cards import (
     CARDS,

@@ -17,9 +17,9 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from idlora_pl.media import Clip, read_audio
-from idlora_pl.metrics import Expected
-from idlora_pl.metrics.clip_mean import Unscorable
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.reading import read_audio
+from idlora_pl.metrics.clip_mean import Expected, Unscorable
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.words.cards import grid_errors
 from idlora_pl.scorers.words.grammar import SLOTS, GridRecogniser, grammar

@@ -15,7 +15,7 @@ import torch
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.media.sound import at_rate
 
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}

@@ -8,8 +8,8 @@ from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.cli.score import score
 from idlora_pl.evaluation.clips import bound_sources
 from idlora_pl.evaluation.through_codecs import reconstructed
-from idlora_pl.media import probe, read_metadata
-from idlora_pl.report import read_scores
+from idlora_pl.media.reading import probe, read_metadata
+from idlora_pl.results.scores_file import read_scores
 
 
 @pytest.fixture(scope="module")

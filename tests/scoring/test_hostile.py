@@ -9,8 +9,8 @@ import pytest
 
 from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.cli.score import score
-from idlora_pl.media import read_clip
-from idlora_pl.report import read_scores
+from idlora_pl.media.reading import read_clip
+from idlora_pl.results.scores_file import read_scores
 from idlora_pl.scorers.loading import available, load_scorers
 from tests.scoring.hostile import write_hostile
 

@@ -15,8 +15,9 @@ from idlora_pl.cli.score import score
 from idlora_pl.evaluation.plan import Folder
 from idlora_pl.files import locked
 from idlora_pl.metrics.clip_mean import ClipMean
-from idlora_pl.report import append_scores, read_scores, to_markdown
+from idlora_pl.report.formats import to_markdown
 from idlora_pl.report.source import table_from_scores
+from idlora_pl.results.scores_file import append_scores, read_scores
 from idlora_pl.scorers.card import Card, Score
 from idlora_pl.scorers.registry import CARDS
 

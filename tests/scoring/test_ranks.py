@@ -5,7 +5,7 @@ import json
 import pytest
 
 from idlora_pl.cli.score import score
-from idlora_pl.report import read_scores
+from idlora_pl.results.scores_file import read_scores
 
 
 @pytest.fixture

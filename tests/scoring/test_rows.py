@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from idlora_pl.benchmark.items import read_prompts
-from idlora_pl.evaluation import ClipSource, expected_of, score_clip, score_source, wanted_of
-from idlora_pl.media import Clip, MediaError, read_clip, read_recording, write_audio
+from idlora_pl.evaluation.clips import ClipSource
+from idlora_pl.evaluation.rows import expected_of, score_clip, score_source, wanted_of
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.reading import read_clip, read_recording
+from idlora_pl.media.writing import write_audio
 from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected
 from idlora_pl.results.row import Curve, ScorerFacts
 from idlora_pl.scorers.loading import Scorer

@@ -9,8 +9,9 @@ import pytest
 from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.cli.score import score
 from idlora_pl.cli.table import table
-from idlora_pl.media import read_clip
-from idlora_pl.report import ScoreRow, append_scores, read_scores
+from idlora_pl.media.reading import read_clip
+from idlora_pl.results.row import ScoreRow
+from idlora_pl.results.scores_file import append_scores, read_scores
 from idlora_pl.scorers.card import Card, MissingWeights, Score, WeightFile
 from idlora_pl.scorers.registry import CARDS
 
@@ -197,7 +198,8 @@ def test_the_method_of_a_manifest_is_a_row(nano_manifest, proofs, tmp_path):
 
 
 def test_scores_in_memory_are_scores_of_the_file(scorers, nano_data, tmp_path):
-    from idlora_pl.evaluation import clip_sources, score_clip, score_source
+    from idlora_pl.evaluation.clips import clip_sources
+    from idlora_pl.evaluation.rows import score_clip, score_source
 
     entries = read_prompts(nano_data / "test/prompts.json")
     source = clip_sources(entries)["item-0000"]

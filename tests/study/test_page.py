@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from idlora_pl.cli import main
-from idlora_pl.media import Clip, write_clip
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.writing import write_clip
 
 
 @pytest.fixture(scope="module")

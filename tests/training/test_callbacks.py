@@ -15,10 +15,13 @@ from idlora_pl.cli.table import known_columns
 from idlora_pl.generation.pipeline import IDLoRAPipeline
 from idlora_pl.ltx2.adapter_file import read_adapter
 from idlora_pl.ltx2.adapter_format import LoRA
-from idlora_pl.media import Clip, MediaError, read_audio, read_clip, read_metadata
+from idlora_pl.media.clip import Clip, MediaError
+from idlora_pl.media.reading import read_audio, read_clip, read_metadata
 from idlora_pl.method.in_context import InContext
 from idlora_pl.nano.embedders import nano_scorer
-from idlora_pl.report import ScoreRow, build_table, read_scores
+from idlora_pl.report.build import build_table
+from idlora_pl.results.row import ScoreRow
+from idlora_pl.results.scores_file import read_scores
 from idlora_pl.training.callbacks import SampleClips, SaveAdapter, ScoreClips, WriteClips, means
 from idlora_pl.training.saving import write_made
 from tests.media.conftest import write_floats

@@ -14,7 +14,7 @@ from idlora_pl.data.shards import write_shards
 from idlora_pl.data.stream import open_shards
 from idlora_pl.generation.request import Request
 from idlora_pl.ltx2.lora import lora_state_dict
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.noise import noise_tokens
 from idlora_pl.method.tokens import TextFeatures

@@ -6,7 +6,7 @@ import json
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
-from idlora_pl.report import read_scores
+from idlora_pl.results.scores_file import read_scores
 from idlora_pl.training.callbacks import SampleClips, ScoreClips, WriteClips
 
 RANKS = {"devices": 2, "strategy": "ddp_spawn", "enable_checkpointing": False}

@@ -21,17 +21,9 @@ from torch import Tensor
 from torchaudio.functional import resample
 from torchaudio.transforms import MelSpectrogram
 
-from idlora_pl.media import (
-    Codecs,
-    MediaError,
-    codecs_of,
-    middle_frame,
-    read_audio,
-    read_metadata,
-    read_recording,
-    write_audio,
-    write_clip,
-)
+from idlora_pl.media.clip import MediaError
+from idlora_pl.media.reading import Codecs, codecs_of, middle_frame, read_audio, read_metadata, read_recording
+from idlora_pl.media.writing import write_audio, write_clip
 from idlora_pl.report.page.document import Shown
 
 POSTER_WIDTH = 384

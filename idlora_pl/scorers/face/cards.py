@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from idlora_pl.media import read_clip, read_image
+from idlora_pl.media.reading import read_clip, read_image
 from idlora_pl.metrics.clip_mean import ClipMean, Unscorable
 from idlora_pl.metrics.embedders import FaceEmbedder
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from idlora_pl.files import files_below
-from idlora_pl.media import Clip, read_clip
+from idlora_pl.media.clip import Clip
+from idlora_pl.media.reading import read_clip
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.lip_lag import LipLag, chance_note, peak_of
 from idlora_pl.metrics.lips import LipCoherence, LipDistances

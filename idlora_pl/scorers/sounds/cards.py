@@ -5,7 +5,7 @@ What proves them is a public sound with the probabilities that are published for
 
 from pathlib import Path
 
-from idlora_pl.media import read_audio
+from idlora_pl.media.reading import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.functional import cosine_similarity
 from idlora_pl.metrics.sounds import SoundsSimilarity

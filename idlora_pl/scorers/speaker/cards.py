@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from idlora_pl.files import files_below, is_hidden
-from idlora_pl.media import read_audio
+from idlora_pl.media.reading import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.embedders import SpeakerEmbedder
 from idlora_pl.metrics.functional import cosine_similarity

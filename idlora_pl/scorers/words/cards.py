@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from idlora_pl.media import read_audio
+from idlora_pl.media.reading import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.functional import transcript_error_rate
 from idlora_pl.metrics.words import GrammarErrors, WordErrors, released_words

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data_tools.pairing.leaks import SAME_SOUND, SoundPrint, View, find_leaks
-from idlora_pl.media import Clip
+from idlora_pl.media.clip import Clip
 from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.nano.render import render
 from idlora_pl.nano.world import script, speaker
