@@ -13,8 +13,8 @@ from data_tools.verb.command import print_summary, run
 from data_tools.verb.ledger import Ledger, opened_ledger, run_noted, state_of
 from data_tools.verb.lists import Row, file_of, moved, read_clips, rejection, write_rows
 from data_tools.verb.parallel import n_workers_of
-from idlora_pl.scorers.card import WEIGHTS
 from idlora_pl.scorers.loading import device_here
+from idlora_pl.scorers.weights import WEIGHTS
 
 PASSING = ("no_answer", "crashed")
 """Reasons that the next run tries again; others are kept."""

@@ -17,7 +17,7 @@ from data_tools.verb.command import run
 from data_tools.verb.lists import Row, file_of, moved, read_clips, rejection, write_rows
 from data_tools.verb.parallel import n_workers_of
 from idlora_pl.files import read_json, replacing, sha256_of
-from idlora_pl.scorers.card import WEIGHTS
+from idlora_pl.scorers.weights import WEIGHTS
 
 
 @dataclass(frozen=True, eq=False)

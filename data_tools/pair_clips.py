@@ -11,7 +11,7 @@ from data_tools.pairing.splits import LEVELS, SPLITS, parse_shares, write_benchm
 from data_tools.verb.command import print_summary, run
 from data_tools.verb.lists import Row, is_safe_key, read_rows, write_rows
 from data_tools.verb.parallel import n_workers_of
-from idlora_pl.scorers.card import WEIGHTS
+from idlora_pl.scorers.weights import WEIGHTS
 
 REQUIRED = ("key", "path", "source", "speaker", "n_frames", "duration_s")
 

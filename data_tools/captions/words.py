@@ -11,8 +11,9 @@ from torch import Tensor
 
 from data_tools.verb.lists import RejectedError
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import Unscorable, check_waveform, mono
+from idlora_pl.metrics.clip_mean import mono
 from idlora_pl.metrics.embedders import Transcriber
+from idlora_pl.metrics.scorable import Unscorable, check_waveform
 from idlora_pl.metrics.words import GrammarErrors, TranscriptErrorRate, WordErrors
 from idlora_pl.scorers.loading import refuse_unavailable
 from idlora_pl.scorers.registry import card_named

@@ -1,20 +1,31 @@
-"""Deal clips out to splits, compare those of all splits, and refuse what is in two."""
+"""Deal clips out to splits, compare those of all splits, and refuse what is in two.
+
+Recordings are compared by a print that stays nearly the same when one is coded again, played louder or resampled.
+Letters: M mel bands, T time steps, S samples.
+"""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from torch import Tensor, nn
+from torchaudio.functional import resample
+from torchaudio.transforms import MelSpectrogram
 
-from data_tools.pairing.leaks import CERTAIN, SAME_SOUND, LeakRule, SoundPrint, View, find_leaks, leak_report
+from data_tools.pairing.leaks import CERTAIN, LeakRule, View, find_leaks, leak_report
 from data_tools.pairing.pairing import record_of
 from data_tools.pairing.splits import SPLITS, parse_shares, split_speakers
 from data_tools.speakers.embedders import Embedder, available_face, choose_embedder
 from data_tools.speakers.remembered import embed_clips, stacked
 from data_tools.verb.lists import Row, located
 from idlora_pl.files import replacing, sha256_of
+from idlora_pl.media.clip import Clip
+from idlora_pl.metrics.clip_mean import mono
+from idlora_pl.metrics.scorable import check_waveform
 
 
 @dataclass(frozen=True)
@@ -114,3 +125,36 @@ def refuse_leaks(rows: dict[str, Row], clips: Path, target: Path, checks: Checks
             f"there are leaks between splits ({listed}), see {path}; join the speakers with find_speakers --labels, "
             "leave the clips out, or pass --leaks report"
         )
+
+
+_RATE_HZ, _N_MELS, _N_STEPS = 16000, 32, 16
+
+
+SAME_SOUND = 0.94
+"""Cosine from which two prints are of one recording. Measured on 400 nano, 70 LibriSpeech and 27 GRID clips: those of
+different people reach 0.916; copies in AAC or MP3 of 32 kbit/s, at a third of the level, or 20 ms late, stay above
+0.950, copies at 8 kHz above 0.895. A copy that begins 0.1 s later is only found when it is long."""
+
+
+@dataclass(frozen=True)
+class SoundPrint:
+    """Log-mel energies of 32 bands in 16 steps, less the mean of each band; an embedder without weights."""
+
+    name: str = "sound_print"
+    digest: str = "mel32x16"
+
+    def embed(self, clip: Clip) -> Tensor:
+        """Return the print (M * T,) of the sound of a clip.
+
+        Raises:
+            Unscorable: there is no sound, or it is silent.
+        """
+        voice = check_waveform(mono(clip.waveform), clip.sample_rate_hz)
+        mel = (_mel()(resample(voice, clip.sample_rate_hz, _RATE_HZ)) + 1e-6).log()
+        steps = nn.functional.adaptive_avg_pool1d(mel[None], _N_STEPS)[0]
+        return (steps - steps.mean(1, keepdim=True)).flatten()
+
+
+@cache
+def _mel() -> nn.Module:
+    return MelSpectrogram(_RATE_HZ, n_fft=512, hop_length=160, n_mels=_N_MELS, f_min=50.0, f_max=7600.0)

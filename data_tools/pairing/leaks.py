@@ -1,23 +1,16 @@
 """What is in two splits at once: speakers, videos, files, recordings, and people whose voices or faces are alike.
 
-Recordings are compared by a print that stays nearly the same when one is coded again, played louder or resampled.
-Letters: N clips, D embedding size, K speakers, M mel bands, T time steps, S samples.
+Letters: N clips, D embedding size, K speakers.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
-from torch import Tensor, nn
-from torchaudio.functional import resample
-from torchaudio.transforms import MelSpectrogram
 
 from data_tools.verb.lists import Row
-from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import check_waveform, mono
 
 CERTAIN = ("speaker", "video", "same_file", "same_sound")
 """Kinds that are leaks; `same_voice` and `same_face` are suspicions, which a person has to look at."""
@@ -138,34 +131,3 @@ def leak_report(rows: Sequence[Row], found: Sequence[Row], views: Sequence[View]
         about = {"by": view.name, "threshold": view.threshold, "clips_not_seen": unseen}
         checked[view.kind] = {"found": counts[view.kind]} | about
     return {"splits": splits, "checked": checked, "not_checked": dict(unchecked), "found": list(found)}
-
-
-_RATE_HZ, _N_MELS, _N_STEPS = 16000, 32, 16
-SAME_SOUND = 0.94
-"""Cosine from which two prints are of one recording. Measured on 400 nano, 70 LibriSpeech and 27 GRID clips: those of
-different people reach 0.916; copies in AAC or MP3 of 32 kbit/s, at a third of the level, or 20 ms late, stay above
-0.950, copies at 8 kHz above 0.895. A copy that begins 0.1 s later is only found when it is long."""
-
-
-@dataclass(frozen=True)
-class SoundPrint:
-    """Log-mel energies of 32 bands in 16 steps, less the mean of each band; an embedder without weights."""
-
-    name: str = "sound_print"
-    digest: str = "mel32x16"
-
-    def embed(self, clip: Clip) -> Tensor:
-        """Return the print (M * T,) of the sound of a clip.
-
-        Raises:
-            Unscorable: there is no sound, or it is silent.
-        """
-        voice = check_waveform(mono(clip.waveform), clip.sample_rate_hz)
-        mel = (_mel()(resample(voice, clip.sample_rate_hz, _RATE_HZ)) + 1e-6).log()
-        steps = nn.functional.adaptive_avg_pool1d(mel[None], _N_STEPS)[0]
-        return (steps - steps.mean(1, keepdim=True)).flatten()
-
-
-@cache
-def _mel() -> nn.Module:
-    return MelSpectrogram(_RATE_HZ, n_fft=512, hop_length=160, n_mels=_N_MELS, f_min=50.0, f_max=7600.0)

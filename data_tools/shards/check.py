@@ -22,6 +22,9 @@ from idlora_pl.data.samples import META_FILE, TENSORS_FILE, PairSample, ShardErr
 from idlora_pl.data.shards import INDEX_NAME, ShardFile, ShardIndex, is_key, sha256_of
 from idlora_pl.files import replacing
 
+if TYPE_CHECKING:
+    from idlora_pl.generation.base_model import ClipCodecs
+
 SUFFIXES = (TENSORS_FILE, META_FILE)
 
 
@@ -137,9 +140,6 @@ def _sample(shard: str, key: str, files: dict[str, bytes], index: ShardIndex) ->
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             yield Fault(shard, f"{key}.{TENSORS_FILE}", "not_finite", f"{name}; encode it again")
 
-
-if TYPE_CHECKING:
-    from idlora_pl.generation.base_model import ClipCodecs
 
 _N_MELS = 64
 

@@ -14,16 +14,18 @@ from scipy.linalg import eigh
 from torch import Tensor, nn
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import ClipMean, check_embedding, check_frames, check_waveform, mono
+from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.embedders import FaceEmbedder, SpeakerEmbedder
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames
+from idlora_pl.metrics.scorable import check_embedding, check_frames, check_waveform
 from idlora_pl.metrics.speaker import SpeakerSimilarity, VoiceSimilarity
 from idlora_pl.nano import face
 from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.world import speaker
-from idlora_pl.scorers.card import Card, Score, Unavailable
+from idlora_pl.scorers.card import Card, Score
 from idlora_pl.scorers.loading import refuse_unavailable
 from idlora_pl.scorers.registry import card_named
+from idlora_pl.scorers.weights import Unavailable
 
 View = Literal["voice", "face"]
 

@@ -17,7 +17,7 @@ from data_tools.verb.parallel import Crashed, run_all
 from idlora_pl.files import replacing
 from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.reading import read_recording
-from idlora_pl.metrics.clip_mean import Unscorable
+from idlora_pl.metrics.scorable import Unscorable
 
 KEEP_EVERY = 100
 """Clips after which the files are written again: as many are lost when a run is killed."""

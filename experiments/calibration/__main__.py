@@ -28,10 +28,10 @@ from idlora_pl.benchmark.items import read_prompts
 from idlora_pl.cli.tools import BAD_INPUT, run_tool
 from idlora_pl.files import replacing
 from idlora_pl.results.scores_file import read_scores, row_names
-from idlora_pl.scorers.card import WEIGHTS, MissingLibrary, Unavailable
 from idlora_pl.scorers.loading import names_of
 from idlora_pl.scorers.proof import CHECK, VerifiedFile, examine
 from idlora_pl.scorers.registry import CARDS, card_named
+from idlora_pl.scorers.weights import WEIGHTS, MissingLibrary, Unavailable
 
 TABLES = Path(__file__).parents[1] / "tables"
 BOUNDS = ("target", "same_speaker", "other_speaker")

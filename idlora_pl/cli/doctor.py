@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from idlora_pl.scorers.card import WEIGHTS
 from idlora_pl.scorers.loading import device_here, names_of
 from idlora_pl.scorers.proof import VERIFIED, Finding, VerifiedFile, examine
 from idlora_pl.scorers.registry import CARDS, card_named
+from idlora_pl.scorers.weights import WEIGHTS
 
 _COLOURS = {"passed": "green", "failed": "red", "error": "red", "not run": "yellow", "none": "dim"}
 

@@ -17,9 +17,9 @@ from idlora_pl.evaluation.disjoint import compare_speakers
 from idlora_pl.evaluation.plan import Again, Folder, origin_of
 from idlora_pl.evaluation.run import Outcome, ScorerSet, score_folder
 from idlora_pl.nano.world import ENVIRONMENTS
-from idlora_pl.scorers.card import WEIGHTS, Unavailable
 from idlora_pl.scorers.loading import names_of
 from idlora_pl.scorers.proof import VERIFIED
+from idlora_pl.scorers.weights import WEIGHTS, Unavailable
 
 Entry = Mapping[str, Any]
 

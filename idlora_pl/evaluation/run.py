@@ -27,8 +27,8 @@ from idlora_pl.evaluation.plan import Folder, Work, with_versions
 from idlora_pl.evaluation.rows import FAILED, score_source
 from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import append_scores
-from idlora_pl.scorers.card import WEIGHTS
 from idlora_pl.scorers.loading import Scorer, load_scorers
+from idlora_pl.scorers.weights import WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import torch
-from diffusers import ModelMixin
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from idlora_pl.files import read_json
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
@@ -103,7 +105,7 @@ def read_tensors(sources: Mapping[str, Stored], dtypes: Mapping[str, torch.dtype
 
 
 Folder = str | Path
-Model = TypeVar("Model", bound=ModelMixin)
+Model = TypeVar("Model", bound="ModelMixin")
 
 
 def require_components(folder: Folder, names: tuple[str, ...], marker: str = "config.json") -> None:

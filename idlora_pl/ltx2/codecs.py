@@ -18,7 +18,7 @@ from torch import Tensor
 
 from idlora_pl.ltx2.audio_codec import AudioCodec
 from idlora_pl.ltx2.checkpoint import Folder, Movable, check_config, load_component, read_config, require_components
-from idlora_pl.ltx2.presets import CodecPreset, codec_preset_named
+from idlora_pl.ltx2.codec_presets import CodecPreset, codec_preset_named
 from idlora_pl.ltx2.single_file import SingleFile, load_part
 from idlora_pl.ltx2.video_codec import Tiling, VideoCodec
 from idlora_pl.method.positions import Geometry

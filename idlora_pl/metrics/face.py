@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, Unscorable, check_embedding, check_frames, scored
+from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, scored
 from idlora_pl.metrics.embedders import FaceEmbedder
 from idlora_pl.metrics.functional import cosine_similarity
+from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_frames
 
 N_FRAMES = 5
 

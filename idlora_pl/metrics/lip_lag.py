@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import ClipScore, Unscorable, check_frames, check_waveform, mono, scored
+from idlora_pl.metrics.clip_mean import ClipScore, mono, scored
 from idlora_pl.metrics.embedders import MouthReader
 from idlora_pl.metrics.lips import TalkingClipMean
+from idlora_pl.metrics.scorable import Unscorable, check_frames, check_waveform
 from idlora_pl.results.row import AT_EDGE, BY_CHANCE, Curve
 
 STEPS_PER_FRAME = 4

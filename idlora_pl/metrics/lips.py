@@ -11,17 +11,7 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import (
-    ClipMean,
-    ClipScore,
-    Expected,
-    Unscorable,
-    check_embedding,
-    check_frames,
-    check_waveform,
-    mono,
-    scored,
-)
+from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, mono, scored
 from idlora_pl.metrics.embedders import ActiveSpeakerDetector, FaceTracker, LipSyncEmbedder
 from idlora_pl.metrics.face_track import face_crops, frames_at_rate
 from idlora_pl.metrics.functional import (
@@ -33,6 +23,7 @@ from idlora_pl.metrics.functional import (
     step_distances,
     windowed_offset_scores,
 )
+from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_frames, check_waveform
 from idlora_pl.results.row import Curve
 
 

@@ -10,18 +10,10 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import (
-    ClipMean,
-    ClipScore,
-    Expected,
-    Unscorable,
-    check_embedding,
-    check_waveform,
-    mono,
-    scored,
-)
+from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, mono, scored
 from idlora_pl.metrics.embedders import AudioTextEmbedder, EnvironmentClassifier
 from idlora_pl.metrics.functional import cosine_similarity
+from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_waveform
 
 Described = Literal["environment", "style", "sounds"]
 SoundPath = Literal["native", "released"]

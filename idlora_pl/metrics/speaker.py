@@ -8,18 +8,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import (
-    ClipMean,
-    ClipScore,
-    Expected,
-    Unscorable,
-    check_embedding,
-    check_waveform,
-    mono,
-    scored,
-)
+from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, mono, scored
 from idlora_pl.metrics.embedders import SpeakerEmbedder
 from idlora_pl.metrics.functional import cosine_similarity
+from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_waveform
 from idlora_pl.results.row import Curve
 
 

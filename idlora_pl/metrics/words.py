@@ -11,9 +11,10 @@ from torch import Tensor
 from torchmetrics.functional.text import char_error_rate
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, Unscorable, check_waveform, mono, scored
+from idlora_pl.metrics.clip_mean import ClipMean, ClipScore, Expected, mono, scored
 from idlora_pl.metrics.embedders import Transcriber
 from idlora_pl.metrics.functional import transcript_error_rate
+from idlora_pl.metrics.scorable import Unscorable, check_waveform
 
 Normaliser = Callable[[str, str], str]
 """Maps a text and its language (ISO 639-1) to words separated by single spaces."""

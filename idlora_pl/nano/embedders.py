@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from idlora_pl.metrics.clip_mean import Unscorable
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.features import N_MELS, LogMel, mouths_25fps, picture_layer, pooled_statistics, time_layer

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import torchaudio
 from torch import Tensor, nn
 
-from idlora_pl.metrics.clip_mean import Unscorable
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.nano.codecs import log_mel_transform
 from idlora_pl.nano.world import FRAME_RATE_FPS, FRAME_SIZE, SAMPLE_RATE_HZ
 

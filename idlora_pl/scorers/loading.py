@@ -9,10 +9,11 @@ import torch
 
 from idlora_pl.metrics.clip_mean import ClipMean
 from idlora_pl.results.row import ScorerFacts
-from idlora_pl.scorers.card import WEIGHTS, Card, Unavailable
+from idlora_pl.scorers.card import Card
 from idlora_pl.scorers.nano import CARDS as NANO
 from idlora_pl.scorers.proof import VERIFIED, VerifiedFile, missing_inputs, prove
 from idlora_pl.scorers.registry import CARDS, card_named
+from idlora_pl.scorers.weights import WEIGHTS, Unavailable
 
 PAPER = {"spk_sim_idlora", "face_sim", "lse_d", "clap_environment", "wer"}
 """One score of each scorer that the columns of the paper's tables need."""

@@ -21,7 +21,8 @@ import torch
 import idlora_pl
 from idlora_pl.media.clip import MediaError
 from idlora_pl.metrics.clip_mean import ClipMean
-from idlora_pl.scorers.card import Anchor, Card, MissingLibrary, MissingWeights, UnusableInput, WrongWeights
+from idlora_pl.scorers.card import Anchor, Card
+from idlora_pl.scorers.weights import MissingLibrary, MissingWeights, UnusableInput, WrongWeights
 
 PACKAGE = Path(idlora_pl.__file__).parent
 _CODE = ("scorers", "metrics", "media")

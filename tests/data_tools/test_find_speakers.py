@@ -16,7 +16,7 @@ from data_tools.verb.lists import read_rows, write_rows
 from idlora_pl.media.writing import write_audio
 from idlora_pl.nano import corpus, videos, world
 from idlora_pl.nano.render import render
-from idlora_pl.scorers.card import Unavailable
+from idlora_pl.scorers.weights import Unavailable
 
 NANO = {"voice": "nano_speaker", "face": "none", "workers": 1}
 KEYS = ("key", "path", "source", "speaker")

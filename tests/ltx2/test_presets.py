@@ -9,9 +9,10 @@ from diffusers.pipelines.ltx2.vocoder import LTX2VocoderWithBWE
 
 from idlora_pl.ltx2.adapter_file import read_adapter
 from idlora_pl.ltx2.checkpoint import full_config
+from idlora_pl.ltx2.codec_presets import CODEC_PRESETS
 from idlora_pl.ltx2.codecs import Codecs
 from idlora_pl.ltx2.lora import attach_lora, load_adapter, lora_state_dict, save_adapter
-from idlora_pl.ltx2.presets import CODEC_PRESETS, CONNECTOR_PRESETS, PRESETS, Preset, connector_preset_named
+from idlora_pl.ltx2.presets import CONNECTOR_PRESETS, PRESETS, Preset, connector_preset_named
 from idlora_pl.ltx2.text import TextEncoder
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.in_context import InContext

@@ -11,9 +11,10 @@ from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from diffusers.pipelines.ltx2.vocoder import LTX2VocoderWithBWE
 from torch import nn
 
+from idlora_pl.ltx2.codec_presets import CODEC_PRESETS, CodecPreset
 from idlora_pl.ltx2.codecs import Codecs
 from idlora_pl.ltx2.key_map import PARTS, diffusers_names
-from idlora_pl.ltx2.presets import CODEC_PRESETS, CONNECTOR_PRESETS, PRESETS, CodecPreset, Preset
+from idlora_pl.ltx2.presets import CONNECTOR_PRESETS, PRESETS, Preset
 from idlora_pl.ltx2.text import TextEncoder
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.in_context import InContext

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import Expected, Unscorable
+from idlora_pl.metrics.clip_mean import Expected
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.metrics.speaker import SpeakerSimilarity
 from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.metrics.words import TranscriptErrorRate

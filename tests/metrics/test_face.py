@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import Expected, Unscorable
+from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames
+from idlora_pl.metrics.scorable import Unscorable
 
 
 class Corner:

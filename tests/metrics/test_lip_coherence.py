@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import Expected, Unscorable
+from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.face_track import FaceTrack
 from idlora_pl.metrics.lips import LipCoherence, heard_frames
+from idlora_pl.metrics.scorable import Unscorable
 
 
 class MiddleOfFrame:

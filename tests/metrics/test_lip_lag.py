@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import Expected, Unscorable
+from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.lip_lag import (
     CHANCE,
     LipLag,
@@ -26,6 +26,7 @@ from idlora_pl.metrics.lip_lag import (
     syllables,
     windowed_peaks,
 )
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.results.row import AT_EDGE, BY_CHANCE
 
 DOCS = (Path(__file__).parents[2] / "docs/scoring.md").read_text()

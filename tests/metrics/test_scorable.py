@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from idlora_pl.metrics.clip_mean import Unscorable, check_embedding, check_frames, check_waveform
+from idlora_pl.metrics.scorable import Unscorable, check_embedding, check_frames, check_waveform
 
 RATE = 16000
 

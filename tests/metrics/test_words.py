@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import Expected, Unscorable
+from idlora_pl.metrics.clip_mean import Expected
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.metrics.words import GrammarErrors, WordErrors, one_spelling, released_words
 from idlora_pl.scorers.words.whisper import StandardWords
 

@@ -10,9 +10,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import Expected, Unscorable
+from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.functional import cosine_similarity, transcript_error_rate
 from idlora_pl.metrics.lips import LipSync
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.embedders import Instruments, load_instruments
 from idlora_pl.nano.render import RenderedClips, render

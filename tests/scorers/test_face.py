@@ -10,8 +10,9 @@ import torch
 from idlora_pl.media.clip import Clip
 from idlora_pl.media.reading import read_clip
 from idlora_pl.media.writing import write_image
-from idlora_pl.metrics.clip_mean import Expected, Unscorable
+from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.face.cards import closest_and_farthest, lfw_accuracy, lfw_pairs, pair_accuracy
 from idlora_pl.scorers.face.embedding import (
     TEMPLATE,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.media.reading import read_clip
-from idlora_pl.metrics.clip_mean import Unscorable
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.face.mtcnn import (
     PLACES,
     Faces,

@@ -15,12 +15,12 @@ from idlora_pl.media.clip import Clip
 from idlora_pl.media.reading import read_clip
 from idlora_pl.metrics.clip_mean import ClipMean, Expected
 from idlora_pl.metrics.lips import LipDistances
-from idlora_pl.scorers.card import MissingWeights
 from idlora_pl.scorers.face.tracking import load_tracker
 from idlora_pl.scorers.lips.cards import coherence_on_grid, grid_clips, lag_on_grid
 from idlora_pl.scorers.lips.syncnet import SyncNet
 from idlora_pl.scorers.proof import prove
 from idlora_pl.scorers.registry import CARDS
+from idlora_pl.scorers.weights import MissingWeights
 
 REAL = ("lip_coherence_lrasd", "lip_lag_landmarks")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.metrics.lips import MIN_FRAMES
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.lips.lr_asd import LrAsd, load_lr_asd
 
 WEIGHTS = "lipsync/lr_asd_pretrain_AVA.model"

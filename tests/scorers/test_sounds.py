@@ -20,7 +20,8 @@ from transformers import (
 from idlora_pl.media.clip import Clip
 from idlora_pl.media.reading import read_audio
 from idlora_pl.media.writing import write_audio
-from idlora_pl.metrics.clip_mean import Expected, Unscorable
+from idlora_pl.metrics.clip_mean import Expected
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.metrics.sounds import NO_ENVIRONMENT, SoundsSimilarity, released_sound
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.sounds.clap import Clap

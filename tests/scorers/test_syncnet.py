@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.metrics.lips import LipDistances
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.lips.mfcc import as_16_bit, mfcc
 from idlora_pl.scorers.lips.syncnet import SyncNet, load_syncnet
 

@@ -19,7 +19,8 @@ from transformers import (
 
 from idlora_pl.media.clip import Clip
 from idlora_pl.media.reading import read_audio
-from idlora_pl.metrics.clip_mean import Expected, Unscorable
+from idlora_pl.metrics.clip_mean import Expected
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.words.cards import grid_errors
 from idlora_pl.scorers.words.grammar import SLOTS, GridRecogniser, grammar

@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 
 from idlora_pl.media.reading import read_clip, read_image
-from idlora_pl.metrics.clip_mean import ClipMean, Unscorable
+from idlora_pl.metrics.clip_mean import ClipMean
 from idlora_pl.metrics.embedders import FaceEmbedder
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames
 from idlora_pl.metrics.functional import cosine_similarity
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score, UnusableInput, WeightFile
+from idlora_pl.metrics.scorable import Unscorable
+from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
 from idlora_pl.scorers.face.mtcnn import MTCNN_FILES
+from idlora_pl.scorers.weights import UnusableInput, WeightFile
 
 GRID = tuple(
     f"grid/{name}.mpg"

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idlora_pl.scorers.card import WeightFile
+from idlora_pl.scorers.weights import WeightFile
 
 PLACES = ("face/mtcnn_pnet.pt", "face/mtcnn_rnet.pt", "face/mtcnn_onet.pt")
 """The weights, relative to the weights folder."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.metrics.face_track import FaceTrack
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.face.mtcnn import Faces, Mtcnn, areas, best_apart, detect, load_mtcnn, overlaps
 
 DETECTIONS_PER_SECOND = 6.25

@@ -11,9 +11,10 @@ from idlora_pl.media.reading import read_clip
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.lip_lag import LipLag, chance_note, peak_of
 from idlora_pl.metrics.lips import LipCoherence, LipDistances
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score, WeightFile
+from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
 from idlora_pl.scorers.face.mtcnn import MTCNN_FILES
 from idlora_pl.scorers.face.tracking import load_tracker
+from idlora_pl.scorers.weights import WeightFile
 
 EXAMPLE = "syncnet/example.avi"
 COHERENCE_CLIPS = ("s1/bbaf2n.mpg", "s3/sbia1a.mpg", "s4/lwbsza.mpg")

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.metrics.face_track import CROP_SIZE
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.lips.mfcc import as_16_bit, mfcc
 
 FACE_SIZE = 112

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from idlora_pl.metrics.clip_mean import Unscorable
 from idlora_pl.metrics.face_track import CROP_SIZE, frames_at_rate
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.lips.mfcc import HOP, SAMPLE_RATE_HZ, as_16_bit, mfcc
 
 FRAME_RATE_FPS = 25.0

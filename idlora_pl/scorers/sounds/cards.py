@@ -9,7 +9,8 @@ from idlora_pl.media.reading import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.functional import cosine_similarity
 from idlora_pl.metrics.sounds import SoundsSimilarity
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score, WeightFile
+from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
+from idlora_pl.scorers.weights import WeightFile
 
 DOG = "esc50/1-100032-A-0.wav"
 TEXTS = tuple(f"This is a sound of {label}." for label in ("Sound of a dog", "Sound of vaccum cleaner"))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchaudio.functional import resample
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
-from idlora_pl.metrics.clip_mean import Unscorable
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.snapshot import load_snapshot
 
 MAX_TOKENS = 512

@@ -14,7 +14,8 @@ from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.embedders import SpeakerEmbedder
 from idlora_pl.metrics.functional import cosine_similarity
 from idlora_pl.metrics.speaker import VoiceSimilarity
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score, WeightFile
+from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
+from idlora_pl.scorers.weights import WeightFile
 
 UNISPEECH = tuple(
     f"unispeech/{name}.wav" for name in ("hn8GyCJIfLM_0000012", "xTOk1Jz-F_g_0000015", "HXUqYaOwrxA_0000015")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import WavLMConfig, WavLMModel
 
-from idlora_pl.metrics.clip_mean import Unscorable
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.scorers.snapshot import load_snapshot
 
 _SCALE = 8

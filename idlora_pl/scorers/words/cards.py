@@ -6,7 +6,8 @@ from idlora_pl.media.reading import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.functional import transcript_error_rate
 from idlora_pl.metrics.words import GrammarErrors, WordErrors, released_words
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score, UnusableInput, WeightFile
+from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
+from idlora_pl.scorers.weights import UnusableInput, WeightFile
 
 _WHISPER = WeightFile(
     "words/whisper-large-v3",

@@ -11,7 +11,7 @@ from torchaudio.functional import resample
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
-from idlora_pl.metrics.clip_mean import Unscorable
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.metrics.words import one_spelling
 from idlora_pl.scorers.snapshot import load_snapshot
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from data_tools.pairing.leaks import SAME_SOUND, SoundPrint, View, find_leaks
+from data_tools.pairing.checking import SAME_SOUND, SoundPrint
+from data_tools.pairing.leaks import View, find_leaks
 from idlora_pl.media.clip import Clip
-from idlora_pl.metrics.clip_mean import Unscorable
+from idlora_pl.metrics.scorable import Unscorable
 from idlora_pl.nano.render import render
 from idlora_pl.nano.world import script, speaker
 
