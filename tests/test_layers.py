@@ -1,9 +1,11 @@
-"""The shape of the package: who may import whom, docstrings, and size budgets."""
+"""The shape of the house: rooms and who may import whom, docstrings, and size budgets, of all three trees."""
 
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,35 +13,64 @@ import pytest
 from idlora_pl.cli.tools import TOOLS
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "idlora_pl"
-FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = ("idlora_pl", "data_tools", "experiments")
+FILES = sorted(path for tree in TREES for path in (ROOT / tree).rglob("*.py"))
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 40
 
-# A folder or file, and what it must not import.
-FORBIDDEN = {
-    "metrics": ("idlora_pl.ltx2", "idlora_pl.training"),
-    "data": ("idlora_pl.ltx2", "idlora_pl.training"),
-    "media": ("idlora_pl.ltx2", "idlora_pl.training", "idlora_pl.data", "idlora_pl.metrics"),
-    "report": ("idlora_pl.ltx2", "idlora_pl.training", "idlora_pl.data"),
-    "ltx2": ("idlora_pl.generation.pipeline", "idlora_pl.training", "idlora_pl.data", "idlora_pl.metrics"),
-    "nano": ("idlora_pl.generation.pipeline", "idlora_pl.training"),
-    "pipeline.py": ("idlora_pl.training", "idlora_pl.data", "idlora_pl.metrics"),
-    "training": ("idlora_pl.cli", "idlora_pl.cli.lightning"),
-    "parity": ("idlora_pl.cli", "idlora_pl.cli.lightning", "idlora_pl.cli.tools", "idlora_pl.nano"),
+# Top floor first: a room imports from those below it and from none above it.
+ROOMS = (
+    "experiments",
+    "data_tools",
+    "idlora_pl.cli",
+    "idlora_pl.parity",
+    "idlora_pl.training",
+    "idlora_pl.evaluation",
+    "idlora_pl.generation",
+    "idlora_pl.scorers",
+    "idlora_pl.nano",
+    "idlora_pl.study",
+    "idlora_pl.report",
+    "idlora_pl.data",
+    "idlora_pl.benchmark",
+    "idlora_pl.metrics",
+    "idlora_pl.results",
+    "idlora_pl.ltx2",
+    "idlora_pl.media",
+    "idlora_pl.method",
+    "idlora_pl.files",
+    "idlora_pl.distributed",
+)
+# What a room must not import although it lies below.
+APART = {
+    "experiments": ("data_tools",),
+    "data_tools": ("idlora_pl.parity", "idlora_pl.training", "idlora_pl.report", "idlora_pl.study"),
+    "idlora_pl.data": ("idlora_pl.ltx2",),
+    "idlora_pl.generation": ("idlora_pl.data", "idlora_pl.metrics"),
+    "idlora_pl.metrics": ("idlora_pl.ltx2",),
+    "idlora_pl.parity": ("idlora_pl.nano",),
+    "idlora_pl.report": ("idlora_pl.data", "idlora_pl.ltx2", "idlora_pl.metrics"),
+    "idlora_pl.results": ("idlora_pl.ltx2", "idlora_pl.media"),
+    "idlora_pl.study": ("idlora_pl.data", "idlora_pl.ltx2", "idlora_pl.metrics"),
 }
-# A library, and the only places that may import it.
+# A library, and the only rooms that may import it.
 OWNERS = {
-    "av": ("media",),
-    "diffusers": ("ltx2", "nano"),
-    "peft": ("ltx2", "nano"),
-    "transformers": ("ltx2", "scorers"),
-    "speechbrain": ("scorers",),
-    "mediapipe": ("scorers",),
-    "onnxruntime": ("scorers",),
-    "pocketsphinx": ("scorers",),
+    "av": ("idlora_pl.media",),
+    "bitsandbytes": ("idlora_pl.training",),
+    "diffusers": ("idlora_pl.ltx2", "idlora_pl.nano"),
+    "peft": ("idlora_pl.ltx2", "idlora_pl.nano"),
+    "transformers": ("idlora_pl.ltx2", "idlora_pl.scorers", "data_tools"),
+    "speechbrain": ("idlora_pl.scorers",),
+    "mediapipe": ("idlora_pl.scorers",),
+    "onnxruntime": ("idlora_pl.scorers", "data_tools"),
+    "pocketsphinx": ("idlora_pl.scorers",),
+    "scenedetect": ("data_tools",),
+    "noisereduce": ("data_tools",),
+    "openai": ("data_tools",),
     "wandb": (),
 }
+# A configuration names all callbacks in one module, wherever they are defined.
+OFFERED = {("idlora_pl.training.callbacks", "idlora_pl.training.saving.SaveCheckpoints")}
 
 
 def name_of(path: Path) -> str:
@@ -59,44 +90,87 @@ def imports_of(path: Path) -> set[str]:
     return names
 
 
-def belongs(name: str, package: str) -> bool:
-    """Whether a dotted name is a package or lies inside it."""
-    return name == package or name.startswith(package + ".")
+def belongs(name: str, place: str) -> bool:
+    """Whether a dotted name is a room, a package or a module, or lies inside it."""
+    return name == place or name.startswith(place + ".")
 
 
 IMPORTS = {path: imports_of(path) for path in FILES}
 
 
-def inside(path: Path, place: str) -> bool:
-    """Whether a file is a place of the package or lies in it."""
-    return path == PACKAGE / place or (PACKAGE / place) in path.parents
+def room_of(name: str) -> str | None:
+    """The room that a dotted name belongs to; None for libraries and for the package itself."""
+    return next((room for room in ROOMS if belongs(name, room)), None)
+
+
+def test_every_file_has_a_room():
+    assert [name_of(path) for path in FILES if room_of(name_of(path)) is None] == ["idlora_pl"]
+    assert {path.name for path in (ROOT / "idlora_pl").glob("*.py")} == {"__init__.py", "files.py", "distributed.py"}
 
 
 def test_the_method_imports_torch_and_the_standard_library_alone():
     allowed = {"torch", "idlora_pl", *sys.stdlib_module_names}
     for path in FILES:
-        if inside(path, "method"):
+        if room_of(name_of(path)) == "idlora_pl.method":
             assert {name.split(".")[0] for name in IMPORTS[path]} <= allowed, path
             own = {name for name in IMPORTS[path] if belongs(name, "idlora_pl")}
             assert all(belongs(name, "idlora_pl.method") for name in own), path
 
 
-@pytest.mark.parametrize("place", FORBIDDEN)
-def test_nothing_imports_upward(place):
+@pytest.mark.parametrize("room", ROOMS)
+def test_nothing_imports_upward(room):
+    above = ROOMS[: ROOMS.index(room)]
     wrong = [
         f"{name_of(path)} imports {name}"
         for path in FILES
-        if inside(path, place)
+        if room_of(name_of(path)) == room
         for name in IMPORTS[path]
-        if any(belongs(name, package) for package in FORBIDDEN[place])
+        if room_of(name) in above or any(belongs(name, place) for place in APART.get(room, ()))
     ]
     assert wrong == []
 
 
+def test_a_name_is_imported_from_where_it_is_defined():
+    modules = {name_of(path) for path in FILES}
+    wrong = [
+        f"{name_of(path)} imports {name}"
+        for path in FILES
+        for name in IMPORTS[path]
+        if (module := name.rpartition(".")[0]) in modules - {"idlora_pl"} and name not in modules
+        if name.rpartition(".")[2] not in names_in(module)
+    ]
+    assert wrong == []
+    for path in FILES:
+        if path.name == "__init__.py" and name_of(path) != "idlora_pl":
+            assert not any(belongs(name, tree) for name in IMPORTS[path] for tree in TREES) or name_of(path) == (
+                "idlora_pl.cli"
+            ), f"{path} passes names on; import them from where they are defined"
+
+
+@cache
+def names_in(module: str) -> set[str]:
+    """Names that a module defines, and those that it offers to configurations."""
+    path = ROOT / (module.replace(".", "/") + ".py")
+    tree = ast.parse((path if path.is_file() else path.with_suffix("") / "__init__.py").read_text())
+    names = {name.rpartition(".")[2] for place, name in OFFERED if place == module}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif not isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    return names
+
+
+def test_configurations_find_all_callbacks_in_one_module():
+    for place, name in OFFERED:
+        module, _, last = name.rpartition(".")
+        assert getattr(import_module(place), last) is getattr(import_module(module), last)
+
+
 def test_parity_is_imported_by_the_command_line_alone():
     users = {name_of(path) for path in FILES for name in IMPORTS[path] if belongs(name, "idlora_pl.parity")}
-    assert {name for name in users if not belongs(name, "idlora_pl.parity")} == set()
-    assert [name for name, place in TOOLS.items() if belongs(place.split(":")[0], "idlora_pl.parity")] == ["parity"]
+    assert {name for name in users if not belongs(name, "idlora_pl.parity")} == {"idlora_pl.cli.parity"}
+    assert [name for name, place in TOOLS.items() if place.startswith("idlora_pl.cli.parity")] == ["parity"]
 
 
 @pytest.mark.parametrize("library", OWNERS)
@@ -104,7 +178,7 @@ def test_a_library_is_imported_only_by_its_owner(library):
     wrong = [
         f"{name_of(path)} imports {name}"
         for path in FILES
-        if not any(inside(path, place) for place in OWNERS[library])
+        if room_of(name_of(path)) not in OWNERS[library]
         for name in IMPORTS[path]
         if belongs(name, library)
     ]

@@ -14,7 +14,7 @@ import torch
 from data_tools.cut_clips import cut_clips
 from data_tools.verb.lists import SUFFIXES, read_rows
 from idlora_pl.media.clip import Clip
-from tests.scoring.hostile import write_hostile
+from tests.evaluation.hostile import write_hostile
 
 ROOT = Path(__file__).parents[2]
 REASONS = {"unreadable", "no_sound", "silent", "not_finite", "too_short"}

@@ -92,7 +92,7 @@ def test_log_normal_speakers_are_covered_less_and_the_docs_say_so() -> None:
     found = coverage((4,) * 24, lambda rng, n: rng.lognormal(size=n), 2 * np.exp(0.5))
     assert found == pytest.approx(0.897, abs=0.03)  # three standard errors of 1000 trials
     assert (
-        "| log-normal | 0.931 | 0.898 | 0.892 | 0.885 |" in (Path(__file__).parents[1] / "docs/scoring.md").read_text()
+        "| log-normal | 0.931 | 0.898 | 0.892 | 0.885 |" in (Path(__file__).parents[2] / "docs/scoring.md").read_text()
     )
 
 

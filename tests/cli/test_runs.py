@@ -24,9 +24,9 @@ from idlora_pl.method.noise import END
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.training.run_folder import refuse_finished, refuse_no_folder, start_of
 
-SMOKE = str(Path(__file__).parents[1] / "experiments/smoke.yaml")
+SMOKE = str(Path(__file__).parents[2] / "experiments/smoke.yaml")
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-HERE = "tests.test_runs"
+HERE = "tests.cli.test_runs"
 
 
 class Send(Callback):

@@ -12,7 +12,7 @@ from idlora_pl.cli.score import score
 from idlora_pl.media.reading import read_clip
 from idlora_pl.results.scores_file import read_scores
 from idlora_pl.scorers.loading import available, load_scorers
-from tests.scoring.hostile import write_hostile
+from tests.evaluation.hostile import write_hostile
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINTS = ROOT.parent / "shared/media/checkpoints"

@@ -23,7 +23,7 @@ from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.results.scores_file import read_scores
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NANO, SMOKE = (str(ROOT / f"experiments/{name}.yaml") for name in ("nano", "smoke"))
 PROMPT = "[VISUAL]: A person talks. [SPEECH]: aa ee [SOUNDS]: steady rain"
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]

@@ -18,7 +18,7 @@ from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.reading import probe, read_audio, read_clip, read_image, read_metadata, read_recording
 from idlora_pl.media.writing import AI_GENERATED_LABEL, write_clip
 
-SHARED = Path(__file__).parents[2] / "shared" / "media"
+SHARED = Path(__file__).parents[3] / "shared" / "media"
 needs_media = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/media is not on this machine")
 
 CLICK_AT = 8000

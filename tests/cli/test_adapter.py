@@ -11,7 +11,7 @@ from idlora_pl.cli.adapter import describe
 from idlora_pl.ltx2.adapter_file import read_adapter
 from idlora_pl.nano.codecs import ASSETS
 
-GOLDEN = Path(__file__).parent / "parity" / "golden"
+GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
 
 
 def test_our_own_file_is_described(capsys):

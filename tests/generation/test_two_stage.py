@@ -19,7 +19,7 @@ from idlora_pl.media.reading import read_clip
 from idlora_pl.media.writing import write_audio, write_image
 from idlora_pl.training.module import IDLoRA
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROMPT = "[VISUAL]: A person talks. [SPEECH]: aa ee oo er [SOUNDS]: steady rain in the background"
 LISTS = ["two_stage", "two_stage_hq"]
 SMOKE = replace(default_sampling("smoke"), steps=2)
