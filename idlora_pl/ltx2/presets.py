@@ -1,6 +1,6 @@
 """The base models by name: the settings of diffusers' classes, and the conventions that differ between the models.
 
-Settings are those of the transformer, the codecs and the text connectors; what is not named is diffusers' default.
+Settings are those of the transformer and the text connectors; what is not named is diffusers' default.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def _flat(maps: Tensor) -> Tensor:
 
 
 class Mtcnn(nn.Module):
-    """The three networks together; `detection.detect` runs them."""
+    """The three networks together; `detect` runs them."""
 
     def __init__(self) -> None:
         super().__init__()
