@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from idlora_pl.data.voices import both_known, known_apart
+
 PairRule = Literal["same_video", "cross_video", "cross_environment"]
 
 
@@ -20,7 +22,7 @@ class ClipRecord:
     Attributes:
         key: unique name.
         speaker: who talks.
-        source: the video that the clip was cut from.
+        source: the video that the clip was cut from, "" when unknown.
         environment: where it was recorded, "" when unknown.
     """
 
@@ -54,7 +56,8 @@ def pair_clips(
     Args:
         records: the clips; keys must be unique.
         rule: where the reference comes from. same_video: another clip of the same video; cross_video: another
-            video; cross_environment: another video from another, known environment.
+            video; cross_environment: another video from another environment. What is unknown is neither the same
+            nor another.
         seed: of the choice.
         per_target: how many references a target gets at most, each in its own pair.
 
@@ -91,12 +94,11 @@ def pair_clips(
 
 def _allowed(target: ClipRecord, other: ClipRecord, rule: PairRule) -> bool:
     """Say whether `other` may lend its voice to `target` (both of one speaker)."""
+    sources = (other.source, target.source)
     if rule == "same_video":
-        return other.source == target.source and other.key != target.key
-    if rule == "cross_video":
-        return other.source != target.source
-    known = bool(other.environment and target.environment)
-    return other.source != target.source and known and other.environment != target.environment
+        return both_known(*sources) and other.source == target.source and other.key != target.key
+    environments = [(other.environment, target.environment)] if rule == "cross_environment" else []
+    return all(known_apart(*pair) for pair in (sources, *environments))
 
 
 def _rank(seed: int, target: str, other: str) -> bytes:

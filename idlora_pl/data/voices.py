@@ -35,6 +35,21 @@ from idlora_pl.data.stream import ShardSet, open_shards
 References = Literal["stored", "same_speaker", "cross_video", "cross_environment"]
 
 
+def both_known(one: str, other: str) -> bool:
+    """Say whether two videos, or two environments, are both known: "" stands for one that is not."""
+    return bool(one and other)
+
+
+def known_apart(one: str, other: str) -> bool:
+    """Say whether two videos, or two environments, are known to be two; what is unknown may be the same.
+
+    Example:
+        >>> known_apart("v1", "v2"), known_apart("v1", ""), known_apart("", "")
+        (True, False, False)
+    """
+    return both_known(one, other) and one != other
+
+
 @dataclass(frozen=True)
 class Voice:
     """Who talks in a clip, and where: `source` is the video that it was cut from; "" where that is unknown."""
@@ -67,7 +82,7 @@ class Voice:
         """Say whether a rule lets this clip lend its voice to a target of the same speaker."""
         others = {"same_speaker": (), "cross_video": ("source",), "cross_environment": ("source", "environment")}
         pairs = [(getattr(self, name), getattr(target, name)) for name in others[rule]]
-        return self.clip != target.clip and all(one and other and one != other for one, other in pairs)
+        return self.clip != target.clip and all(known_apart(*pair) for pair in pairs)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_tools.pairing.pairs import ClipRecord, Pairing, pair_clips
+from idlora_pl.data.voices import Voice
 
 RULES = ("same_video", "cross_video", "cross_environment")
 
@@ -49,6 +50,17 @@ def test_every_rule_finds_a_reference_where_it_should(rule):
             assert target.environment
             assert reference.environment
             assert target.environment != reference.environment
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("sources", [("", ""), ("", "v1"), ("v1", ""), ("v1", "v1"), ("v1", "v2")])
+def test_a_pair_that_is_made_may_be_drawn_in_training_and_a_clip_of_unknown_source_is_in_none(rule, sources):
+    clips = [ClipRecord(key, "ann", source, key) for key, source in zip("ab", sources, strict=True)]
+    voices = [Voice(clip.key, clip.speaker, clip.source, clip.environment) for clip in clips]
+    drawn = rule != "same_video" and voices[1].may_speak_for(voices[0], rule)
+    known = all(sources)
+    assert bool(pair_clips(clips, rule).pairs) == (drawn if rule != "same_video" else known and len(set(sources)) == 1)
+    assert not drawn or known
 
 
 @given(st.permutations(clips(12)))
