@@ -14,6 +14,7 @@ import socket
 import sys
 import warnings
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,8 +26,10 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from idlora_pl.cli import tools
-from idlora_pl.cli.replaced_lists import replaced_lists
+from idlora_pl.cli.replaced_lists import replaced_lists, value_given
 from idlora_pl.data.datamodule import PairedClips
+from idlora_pl.generation.sampling import Sampling, default_sampling
+from idlora_pl.ltx2.presets import DEFAULT_BASE, PRESETS
 from idlora_pl.method.noise import checked_seed
 from idlora_pl.training.callbacks import SaveAdapter, ScoreClips, WriteClips
 from idlora_pl.training.metrics_file import MetricsFile
@@ -68,12 +71,18 @@ class IDLoRACLI(LightningCLI):
         parser.add_argument("--project", type=str, default="idlora", help="W&B project")
         parser.link_arguments("run", "trainer.default_root_dir")
         parser.link_arguments("model.seed", "data.seed")
-        parser.link_arguments("model.sampling.seed", "data.prompt_seed")
+        parser.link_arguments("model.sampling", "data.prompt_seed", compute_fn=_seed_of)
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, say which lists are replaced, and refuse what needs no model to be seen."""
-        replaced = replaced_lists(args if isinstance(args, list) else sys.argv[1:])
+        given = args if isinstance(args, list) else sys.argv[1:]
+        replaced = replaced_lists(given)
+        if given and given[0] in self._subcommand_parsers:
+            # what a configuration says of sampling changes the defaults of its base, not those of another one
+            base = value_given(given, "model.base")
+            sampling = default_sampling(base if base in PRESETS else DEFAULT_BASE)
+            self._parser(given[0]).set_defaults({"model.sampling": asdict(sampling)})
         super().parse_arguments(parser, args)
         for said in replaced:
             print(f"idlora: {said}", file=sys.stderr)
@@ -198,6 +207,11 @@ class IDLoRACLI(LightningCLI):
             kwargs["plugins"].append(BFloat16Base())
         kwargs["precision"] = None if self._precision == "bf16-true" else config.trainer.precision and self._precision
         return super().instantiate_trainer(**kwargs)
+
+
+def _seed_of(sampling: Any) -> int:
+    """Read the seed of sampling settings as the parser holds them: by key, or as a class with its arguments."""
+    return Sampling.seed if sampling is None else int(sampling.get("init_args", sampling)["seed"])
 
 
 def _shown(path: Path) -> str:

@@ -1,4 +1,7 @@
-"""Lists of a configuration that a later one replaces as a whole, which is said: nobody may have meant it."""
+"""Configuration files and options before they are parsed: a value of theirs, and lists that a later one replaces.
+
+A list that is replaced as a whole is said: nobody may have meant it.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,19 @@ def replaced_lists(arguments: Sequence[str]) -> list[str]:
             elif old:
                 del before[key]
     return said
+
+
+def value_given(arguments: Sequence[str], key: str) -> Any:
+    """Return the value that a key gets from configuration files and options, the last one's; None without any.
+
+    Args:
+        arguments: Of the command line.
+        key: With dots, such as model.base.
+    """
+    found = None
+    for _, values in _sources(arguments):
+        found = dict(_flat(values, ())).get(key, found)
+    return found
 
 
 def _sources(arguments: Sequence[str]) -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,8 @@ from idlora_pl.method.flow import NoiseLevels
 from idlora_pl.method.positions import AudioGrid, Geometry, VideoGrid
 
 PresetName = Literal["nano", "smoke", "ltx2-19b", "ltx2.3-22b"]
+DEFAULT_BASE: PresetName = "ltx2-19b"
+"""The paper's."""
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from idlora_pl.data.samples import PairBatch, ShardError
 from idlora_pl.data.shards import ShardIndex
 from idlora_pl.generation.base_model import Components, attach_adapter, load_codecs, load_text, load_transformer
 from idlora_pl.generation.pipeline import IDLoRAPipeline
-from idlora_pl.generation.sampling import Sampling, refuse_missing_files, refuse_missing_weights
+from idlora_pl.generation.sampling import Sampling, default_sampling, refuse_missing_files, refuse_missing_weights
 from idlora_pl.ltx2.adapter_format import LoRA
 from idlora_pl.ltx2.lora import attach_lora, attached_lora
-from idlora_pl.ltx2.presets import Preset, PresetName
+from idlora_pl.ltx2.presets import DEFAULT_BASE, Preset, PresetName
 from idlora_pl.media.clip import Clip
 from idlora_pl.method.in_context import InContext
 from idlora_pl.method.noise import checked_seed
@@ -59,7 +59,7 @@ class IDLoRA(L.LightningModule):
         gradient_checkpointing: Recompute blocks in the backward pass to save memory.
         adapter: Adapter to start from, or to sample and validate with.
         use_adapter: False samples from the base alone (the row without training).
-        sampling: How `predict` and the callbacks sample.
+        sampling: How `predict` and the callbacks sample; None takes `default_sampling` of the base.
         upsampler: Latent upsampler for stages of `sampling` that enlarge; a folder or a safetensors file.
         distilled_lora: Distilled LoRA for stages of `sampling` that want it; never part of training.
         seed: Seed of everything that is drawn in training; with the step it fixes every draw.
@@ -67,7 +67,7 @@ class IDLoRA(L.LightningModule):
 
     def __init__(
         self,
-        base: PresetName = "ltx2-19b",
+        base: PresetName = DEFAULT_BASE,
         weights: str | None = None,
         gemma: str | None = None,
         in_context: InContext = InContext(),  # noqa: B008  (frozen)
@@ -80,7 +80,7 @@ class IDLoRA(L.LightningModule):
         gradient_checkpointing: bool = True,
         adapter: str | None = None,
         use_adapter: bool = True,
-        sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+        sampling: Sampling | None = None,
         upsampler: str | None = None,
         distilled_lora: str | None = None,
         seed: int = 42,
@@ -90,6 +90,7 @@ class IDLoRA(L.LightningModule):
         for name, chance in zip(("first_frame_p", "reference_dropout", "text_dropout"), chances, strict=True):
             if not 0.0 <= chance <= 1.0:
                 raise ValueError(f"{name} is a probability in [0, 1]; got {chance}")
+        sampling = sampling or default_sampling(base)
         refuse_missing_weights(sampling, base, upsampler=bool(upsampler), distilled_lora=bool(distilled_lora))
         refuse_missing_files(upsampler=upsampler, distilled_lora=distilled_lora)
         self.base, self.weights, self.in_context, self.lora, self.sampling = base, weights, in_context, lora, sampling

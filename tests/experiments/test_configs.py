@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from idlora_pl.cli.lightning import IDLoRACLI
 from idlora_pl.data.datamodule import PairedClips
+from idlora_pl.generation.sampling import default_sampling
 from idlora_pl.ltx2.adapter_format import LoRA
 from idlora_pl.method.in_context import InContext
 from idlora_pl.training.module import IDLoRA
@@ -44,8 +46,11 @@ def parsed(*configs: Path) -> dict[str, object]:
         seed_everything_default=False,
         save_config_callback=None,
     )
-    values = vars(cli.config["fit"].as_flat())
-    return {name: value for name, value in values.items() if name != "config"}
+    # `sampling` may be null, and such a dataclass is held as a class with its arguments
+    values = {
+        name.replace("sampling.init_args.", "sampling."): v for name, v in vars(cli.config["fit"].as_flat()).items()
+    }
+    return {name: v for name, v in values.items() if name not in ("config", "model.sampling.class_path")}
 
 
 def written(values: Mapping[str, object], prefix: str = "") -> set[str]:
@@ -93,10 +98,14 @@ def test_an_overlay_changes_exactly_the_keys_it_writes(path):
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.parent.name == "experiments"], ids=lambda p: p.stem)
-def test_a_config_changes_no_default_that_it_does_not_write(path, defaults):
-    keys = written(yaml.safe_load(path.read_text()))
+def test_a_config_changes_no_default_of_its_base_that_it_does_not_write(path, defaults, tmp_path):
+    values = yaml.safe_load(path.read_text())
+    keys = written(values)
+    (tmp_path / "base.yaml").write_text(
+        yaml.safe_dump({"model": {"base": values.get("model", {}).get("base", "ltx2-19b")}})
+    )
     # the run's folder is linked to the trainer, the seed of the model to that of the data
-    assert changed(defaults, parsed(path)) <= keys
+    assert changed(parsed(tmp_path / "base.yaml"), parsed(path)) <= keys
     assert keys <= defaults.keys()
 
 
@@ -124,3 +133,17 @@ def test_the_command_line_has_the_defaults_of_python_and_of_the_released_trainin
     assert defaults["data.batch_size"] == 4
     assert defaults["model.sampling.steps"] == 30
     assert defaults["trainer.default_root_dir"] == defaults["run"]
+
+
+@pytest.mark.parametrize("base", ["ltx2-19b", "nano", "smoke"])
+def test_sampling_has_one_owner_that_knows_the_base(base, tmp_path):
+    written = {"model": {"base": base, "sampling": {"steps": 7}}}
+    (tmp_path / "only_steps.yaml").write_text(yaml.safe_dump(written))
+    found = parsed(tmp_path / "only_steps.yaml")
+    wanted = asdict(default_sampling(base)) | {"steps": 7}
+    assert {name: found[f"model.sampling.{name}"] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("base", ["nano", "smoke"])
+def test_python_and_the_pipeline_take_the_same_sampling(base):
+    assert IDLoRA(base=base).sampling == default_sampling(base)
