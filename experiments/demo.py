@@ -30,9 +30,10 @@ from rich.progress import (
 from idlora_pl.cli.score import score
 from idlora_pl.report.build import build_table
 from idlora_pl.report.findings import Claim, with_findings
+from idlora_pl.report.page.folder import write_page
 from idlora_pl.report.table import Row
 from idlora_pl.report.text import show, to_rich
-from idlora_pl.report.write import write_report
+from idlora_pl.report.write import write_tables
 from idlora_pl.results.scores_file import located, read_scores
 
 HERE = Path(__file__).parent
@@ -226,7 +227,7 @@ def report(output: Path, size: Size, seconds: dict[str, float]) -> None:
     rows = located(scores, output)
     console = Console()
     show(to_rich(table, console.width), console)
-    for path in write_report(table, rows, output):
+    for path in (*write_tables(table, output), write_page(table, rows, output / "page")):
         console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 

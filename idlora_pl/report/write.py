@@ -45,13 +45,19 @@ def write_report(
         The paths of the files.
     """
     folder = Path(folder)
-    contents = table_files(table)
-    page = to_html(table, scores, linked(paths_of(scores), folder), known=known, beside=list(contents))
-    contents["index.html"] = page.encode()
-    for name, content in contents.items():
-        with replacing(folder / name) as partial:
-            partial.write_bytes(content)
-    return [folder / name for name in contents]
+    page = to_html(table, scores, linked(paths_of(scores), folder), known=known, beside=TABLE_FILES)
+    return [*write_tables(table, folder), _written(folder / "index.html", page.encode())]
+
+
+def write_tables(table: Table, folder: Path | str) -> list[Path]:
+    """Write the ``TABLE_FILES`` to a folder, which is made if it does not exist; returns their paths."""
+    return [_written(Path(folder) / name, content) for name, content in table_files(table).items()]
+
+
+def _written(path: Path, content: bytes) -> Path:
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+    return path
 
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
