@@ -124,7 +124,7 @@ class LTX2(nn.Module):
         return video.to(av.video.latents.dtype), audio.to(av.audio.latents.dtype)
 
     def _inputs(self, av: AVSequence, sigma: Tensor) -> dict[str, Tensor | None]:
-        dtype = self.transformer.dtype
+        dtype = self.transformer.proj_in.weight.dtype  # diffusers asks every weight for its own
         video_bias, audio_bias = text_bias(av, dtype)
         return {
             "hidden_states": av.video.latents.to(dtype),

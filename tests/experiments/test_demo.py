@@ -16,7 +16,7 @@ def test_the_page_shows_the_sound_of_every_clip(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "CLAIMS", ())
     tone = 0.3 * torch.sin(torch.arange(16000) * 0.2)[None]
     write_clip(Clip(torch.zeros(25, 3, 64, 64, dtype=torch.uint8), tone, 25.0, 16000), tmp_path / "a.mp4")
-    values = {name: 0.5 for name in demo.METRICS}
+    values = dict.fromkeys(demo.METRICS, 0.5)
     scorers = {"nano": ScorerFacts(tuple(values), "0" * 64, verified=True)}
     append_scores(tmp_path / "scores.jsonl", [ScoreRow("a", "real", "ann", 1, values, {}, {"clip": "a.mp4"}, scorers)])
     report(tmp_path, FULL, {"data": 1.0})

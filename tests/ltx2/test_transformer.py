@@ -1,13 +1,16 @@
 """LTX2: the velocity field over the stock diffusers transformer."""
 
+import sys
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from idlora_pl.ltx2.lora import attach_lora
 from idlora_pl.ltx2.presets import PRESETS, preset_named
 from idlora_pl.ltx2.transformer import LTX2
 from idlora_pl.method.guidance import (
@@ -325,3 +328,37 @@ def test_an_unknown_preset_is_refused():
 )
 def test_presets_know_the_width_of_their_text(name, channels):
     assert preset_named(name).text_channels == channels
+
+
+def calls_of(run, *, without):
+    """Count the Python functions that run calls, except those below that function."""
+    counts, inside = 0, 0
+
+    def count(frame, event, _argument):
+        nonlocal counts, inside
+        entered = frame.f_code is without.__code__
+        if event == "call" and not inside:
+            counts += 1
+        if entered:
+            inside += {"call": 1, "return": -1}.get(event, 0)
+
+    sys.setprofile(count)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return counts
+
+
+def test_a_call_costs_little_around_the_transformer_however_many_weights_there_are(make_sequence):
+    # diffusers' property `dtype` walks over all modules and weights: 10 % of a call of the nano base
+    found = []
+    for n_blocks in (2, 6):
+        preset = preset_named("smoke")
+        model = LTX2(replace(preset, config={**preset.config, "num_layers": n_blocks}))
+        attach_lora(model, 4)
+        av, sigma = make_sequence(), torch.tensor([0.5])
+        with torch.no_grad():
+            found.append(calls_of(lambda: model(av, sigma), without=LTX2VideoTransformer3DModel.forward))
+    assert found[0] == found[1]
+    assert found[0] < 200
