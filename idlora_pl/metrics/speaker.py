@@ -90,6 +90,11 @@ class SpeakerSimilarity(ClipMean):
         )
 
 
+def _cosine(own: Tensor, other: Tensor | str) -> float | str:
+    """Return the cosine of two embeddings; a reason why there is no second one stays that."""
+    return other if isinstance(other, str) else cosine_similarity(own, other).item()
+
+
 START_S = 0.5
 WINDOW_S = 1.0
 STEP_S = 0.25
@@ -135,54 +140,48 @@ class VoiceSimilarity(ClipMean):
         def similarities() -> ClipScore:
             voice = check_waveform(waveform, sample_rate_hz)
             own = self._embed(voice, sample_rate_hz)
+            anchor, real = self._embedding(reference, "reference"), self._embedding(target, "target")
             whole, against_target, start, rest = self.names
-            found, reasons = ClipScore(), {start: "no_reference", rest: "no_reference"}
-            for name, other, role in ((whole, reference, "reference"), (against_target, target, "target")):
-                value, reason = self._against(own, other, role)
-                if value is None:
-                    reasons[name] = reason
-                else:
-                    found.values[name] = value
-            if whole in found.values and reference is not None:
-                anchor = self._embed(check_waveform(*reference, role="reference"), reference[1])
-                found.curves[whole] = self._curve(voice, sample_rate_hz, anchor)
-                cut = round(START_S * sample_rate_hz)
-                for name, part in ((start, voice[:cut]), (rest, voice[cut:])):
-                    value, reason = self._part(part, sample_rate_hz, anchor)
-                    if value is not None:
-                        found.values[name] = value
-                    reasons[name] = reason
-            elif whole in reasons:
-                reasons |= {start: reasons[whole], rest: reasons[whole]}
-            missing = {name: code for name, code in reasons.items() if name not in found.values}
-            return ClipScore(found.values, None, missing, found.curves)
+            cut = round(START_S * sample_rate_hz)
+            found = {
+                whole: _cosine(own, anchor),
+                against_target: _cosine(own, real),
+                start: self._part(voice[:cut], sample_rate_hz, anchor),
+                rest: self._part(voice[cut:], sample_rate_hz, anchor),
+            }
+            curves = {} if isinstance(anchor, str) else {whole: self._curve(voice, sample_rate_hz, anchor)}
+            values = {name: value for name, value in found.items() if not isinstance(value, str)}
+            reasons = {name: value for name, value in found.items() if isinstance(value, str)}
+            return ClipScore(values, None, reasons, curves)
 
         return scored(similarities)
 
     def _embed(self, voice: Tensor, rate_hz: int) -> Tensor:
         return check_embedding(self.embedder.embed(voice[None], rate_hz))
 
-    def _against(self, own: Tensor, other: tuple[Tensor, int] | None, role: str) -> tuple[float | None, str]:
-        """Return the cosine with another recording, or None and the reason why there is none."""
-        if other is None:
-            return None, f"no_{role}"
+    def _embedding(self, recording: tuple[Tensor, int] | None, role: str) -> Tensor | str:
+        """Return the embedding of a recording and its rate, or the reason why there is none."""
+        if recording is None:
+            return f"no_{role}"
         try:
-            voice = check_waveform(*other, role=role)
-            return cosine_similarity(own, self._embed(voice, other[1])).item(), ""
+            return self._embed(check_waveform(*recording, role=role), recording[1])
         except Unscorable as fault:
-            return None, fault.reason
+            return fault.reason
 
-    def _part(self, voice: Tensor, rate_hz: int, anchor: Tensor) -> tuple[float | None, str]:
-        """Return the cosine of a part of the clip with the reference, or None and the reason."""
+    def _part(self, voice: Tensor, rate_hz: int, anchor: Tensor | str) -> float | str:
+        """Return the cosine of a part of the clip with the reference, or the reason why there is none."""
+        if isinstance(anchor, str):
+            return anchor
         try:
-            return cosine_similarity(self._embed(check_waveform(voice, rate_hz), rate_hz), anchor).item(), ""
+            return _cosine(self._embed(check_waveform(voice, rate_hz), rate_hz), anchor)
         except Unscorable as fault:
-            return None, fault.reason
+            return fault.reason
 
     def _curve(self, voice: Tensor, rate_hz: int, anchor: Tensor) -> Curve:
         size, step = round(WINDOW_S * rate_hz), round(STEP_S * rate_hz)
         starts = range(0, max(1, len(voice) - size + 1), step)
-        return Curve(0.0, STEP_S, tuple(self._part(voice[at : at + size], rate_hz, anchor)[0] for at in starts))
+        windows = (self._part(voice[at : at + size], rate_hz, anchor) for at in starts)
+        return Curve(0.0, STEP_S, tuple(None if isinstance(value, str) else value for value in windows))
 
     def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
         """Score one clip against the expected reference and target."""

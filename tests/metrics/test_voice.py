@@ -95,3 +95,14 @@ def test_means_count_each_name_on_its_own(metric):
     found = metric.compute()
     assert (found["spk/n_scored"], found["spk_target/n_scored"], found["spk_target/n_total"]) == (2, 0, 2)
     assert torch.isnan(found["spk_target"])
+
+
+def test_no_recording_is_embedded_twice(metric, monkeypatch):
+    seen = []
+    embed = metric.embedder.embed
+    monkeypatch.setattr(
+        metric.embedder, "embed", lambda voice, rate: (seen.append(voice.numpy().tobytes()), embed(voice, rate))[1]
+    )
+    target = tone(300, 1.7)
+    metric.score(tone(310, 3.1), sample_rate_hz=RATE, reference=(tone(320), RATE), target=(target, RATE))
+    assert len(seen) == len(set(seen)) == 3 + 2 + 9  # three recordings, two parts, nine windows
