@@ -31,6 +31,7 @@ def sample_euler(
         The sequence with the latents at the last noise level.
 
     Example:
+        >>> import torch
         >>> from idlora_pl.method.tokens import TextContext, Tokens
         >>> tokens = Tokens(torch.ones(1, 2, 4), torch.zeros(1, 1, 2, 2), torch.tensor([[True, False]]))
         >>> text = TextContext(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4))
