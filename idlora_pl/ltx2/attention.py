@@ -25,7 +25,7 @@ class NotedRotary(tuple[Tensor, Tensor]):
 
     Attributes:
         hidden_keys: how many leading keys `HideKeys` removes.
-        perturbation: what `PerturbSelfAttention` and `IsolateSamples` do.
+        perturbation: what `PerturbSelfAttention` does.
     """
 
     hidden_keys: int
@@ -132,32 +132,6 @@ class BlindQueries(_Wrapper):
         return output.masked_fill(blind, 0.0)
 
 
-class IsolateSamples(_Wrapper):
-    """Audio-video cross attention that adds nothing to the samples whose modalities are isolated.
-
-    For a call that isolates every sample the transformer's own switch is cheaper; this is for a part of a batch.
-    """
-
-    def __call__(
-        self,
-        attn: torch.nn.Module,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        query_rotary_emb: Rotary | None = None,
-        key_rotary_emb: Rotary | None = None,
-    ) -> Tensor:
-        """Return the attention output, (B, N, C)."""
-        rotary = (query_rotary_emb, key_rotary_emb)
-        output = self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, *rotary)
-        perturbation = _noted_perturbation(*rotary)
-        if not perturbation.isolate:
-            return output
-        if perturbation.samples is None:
-            return torch.zeros_like(output)
-        return output.masked_fill(perturbation.samples.to(output.device)[:, None, None], 0.0)
-
-
 class PerturbSelfAttention(_Wrapper):
     """Self-attention of one block and modality that is perturbed when the call's notes name them."""
 
@@ -190,12 +164,8 @@ class PerturbSelfAttention(_Wrapper):
         if not perturbation.reaches(self.block, self.modality):
             return self.inner(*arguments)
         if self.remains == "values":
-            perturbed = self.inner(*arguments, all_perturbed=True)  # type: ignore[call-arg]
-        else:
-            perturbed = torch.zeros_like(hidden_states)
-        if perturbation.samples is None:
-            return perturbed
-        return torch.where(perturbation.samples.to(perturbed.device)[:, None, None], perturbed, self.inner(*arguments))
+            return self.inner(*arguments, all_perturbed=True)  # type: ignore[call-arg]
+        return torch.zeros_like(hidden_states)
 
 
 # As hidden as finfo.min: the softmax weight is 0 beside a visible key, and a row full of it is uniform.

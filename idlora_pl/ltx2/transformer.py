@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from idlora_pl.ltx2.attention import (
     BlindQueries,
     HideKeys,
-    IsolateSamples,
     NotedRotary,
     PerturbSelfAttention,
     text_bias,
@@ -111,12 +110,11 @@ class LTX2(nn.Module):
             (B, N, C) of video and of audio, reference rows cut, in the dtype of the latents.
         """
         self._check_blocks(perturbation.blocks)
-        perturbation = perturbation.for_batch(av.video.latents.shape[0])
         hidden_keys = 0 if av.video_sees_reference else av.audio.n_reference
         with self._notes(hidden_keys, perturbation):
             video, audio = self.transformer(
                 **self._inputs(av, sigma),
-                isolate_modalities=perturbation.isolate and perturbation.samples is None,
+                isolate_modalities=perturbation.isolate,
                 use_cross_timestep=self.preset.use_cross_timestep,
                 return_dict=False,
             )
@@ -144,11 +142,7 @@ class LTX2(nn.Module):
     def _wrap_processors(self) -> None:
         remains: Literal["nothing", "values"] = "nothing" if self.preset.skip == "drop" else "values"
         for index, block in enumerate(self.transformer.transformer_blocks):
-            for cross, wrap in (
-                (block.audio_to_video_attn, lambda inner: IsolateSamples(HideKeys(inner))),
-                (block.video_to_audio_attn, IsolateSamples),
-                (block.audio_attn2, BlindQueries),
-            ):
+            for cross, wrap in ((block.audio_to_video_attn, HideKeys), (block.audio_attn2, BlindQueries)):
                 cross.set_processor(wrap(cross.get_processor()))
             own = {"video": block.attn1, "audio": block.audio_attn1}
             for modality in get_args(Modality):

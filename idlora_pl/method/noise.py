@@ -54,12 +54,10 @@ class Draws:
     Args:
         seeds: One seed a clip.
         order: "independent" draws a clip's video and audio from two generators on the CPU, with the values of
-            `noise_tokens`. "released" draws both from one generator on the device, video first, then audio with
+            `noise_generator`. "released" draws both from one generator on the device, video first, then audio with
             the tokens of the reference in front (spec section 4.2).
         device: Where the clips are sampled.
         dtype: Dtype in which the released order draws: that of the model's weights.
-
-    The start of a first stage is that of `noise_tokens` and `released_noise`.
 
     Example:
         >>> draws = Draws([1, 2], "independent")
@@ -146,22 +144,6 @@ def noise_generator(seed: int, stream: int, *, fresh_of_stage: int | None = None
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
 
-def noise_tokens(seeds: Sequence[int], n_tokens: int, channels: int, *, stream: int = 0) -> Tensor:
-    """Draw Gaussian noise with one CPU generator per sample, so that batching never changes a sample.
-
-    Args:
-        seeds: one seed per sample; see `noise_generator`.
-        n_tokens: tokens per sample.
-        channels: channels per token.
-        stream: 0 or 1, independent noise for the same seed; use 0 for video and 1 for audio.
-
-    Returns:
-        (B, N, C) float32 on the CPU.
-    """
-    generators = [noise_generator(seed, stream) for seed in seeds]
-    return torch.stack([torch.randn(n_tokens, channels, generator=generator) for generator in generators])
-
-
 def released_generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
     """Return the generator of the released scripts, which is seeded with the number itself.
 
@@ -181,40 +163,6 @@ def released_generator(seed: int, device: str | torch.device = "cpu") -> torch.G
     return torch.Generator(device).manual_seed(seed)
 
 
-def released_noise(
-    seed: int,
-    n_video: int,
-    n_audio: int,
-    channels: int,
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
-) -> tuple[Tensor, Tensor]:
-    """Draw the start of one sample as the released scripts do: one generator, video first, then all audio.
-
-    The noise of the target audio depends on the length of the reference, whose rows are drawn before it and then
-    not used. The scripts draw bfloat16 on the GPU, which gives other numbers than float32 or the CPU; the golden
-    runs drew float32 on the CPU (spec section 4.2).
-
-    Args:
-        seed: seed of the sample; the scripts use the run's seed + the number of the prompt.
-        n_video: video tokens.
-        n_audio: audio tokens, reference and target.
-        channels: channels per token.
-        dtype: dtype of the draw.
-        device: device of the generator.
-
-    Returns:
-        (1, N, C) of video and of audio [reference, target].
-    """
-    generator = released_generator(seed, device)
-    video, audio = (
-        torch.randn(1, n_tokens, channels, generator=generator, dtype=dtype, device=device)
-        for n_tokens in (n_video, n_audio)
-    )
-    return video, audio
-
-
 def sde_noise(
     av: AVSequence, seeds: Sequence[int], noise: NoiseSource = "independent", *, stage: int = 0
 ) -> Iterator[Tensor]:
@@ -227,7 +175,7 @@ def sde_noise(
 
     Args:
         av: the sequence, for shapes; "released" also draws on its device.
-        seeds: one per sample, those of `noise_tokens`; "released" does not use them.
+        seeds: one per sample, see `noise_generator`; "released" does not use them.
         noise: whose noise.
         stage: number of the stage; "independent" draws other noise in each, "released" the same in all.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from idlora_pl.ltx2.transformer import LTX2
-from idlora_pl.method.guidance import Perturbation
+from idlora_pl.method.guidance import Perturbation, Velocities
 from idlora_pl.method.tokens import AVSequence
 from idlora_pl.parity.cases import Case
 from idlora_pl.parity.findings import Findings, distance
@@ -46,32 +46,31 @@ def check_perturbed(findings: Findings) -> None:
         twin = twins.get(name.removeprefix(MIXED))
         if twin is None:
             raise case.wrong_tensor(f"out.{name}", f"is an unknown perturbation; they are {', '.join(twins)}")
-        samples = _perturbed_samples(findings, name, model, av, sigma, twin) if name.startswith(MIXED) else None
-        chosen = Perturbation(twin.blocks, twin.modalities, twin.isolate, samples)
-        ours = velocities(model, av, sigma, perturbation=chosen)
+        ours = velocities(model, av, sigma, perturbation=twin)
+        if name.startswith(MIXED):
+            ours = _mixed(findings, name, velocities(model, av, sigma), ours)
         for modality, velocity in zip(("video", "audio"), ours, strict=True):
             findings.tensor(f"out.{name}.{modality}", velocity)
 
 
-def _perturbed_samples(
-    findings: Findings, name: str, model: LTX2, av: AVSequence, sigma: Tensor, twin: Perturbation
-) -> Tensor:
-    """Return which samples of a mixed batch are perturbed, (B,) bool: of two samples the second one.
+def _mixed(findings: Findings, name: str, plain: Velocities, perturbed: Velocities) -> Velocities:
+    """Return the velocities of a batch of which the authors' code perturbs some samples: of two the second one.
 
-    No field tells it for other batch sizes: there it is the samples whose stored rows are nearer to a perturbed
+    No field tells which for other batch sizes: there it is the samples whose stored rows are nearer to a perturbed
     call than to a plain one.
     """
-    batch = len(sigma)
-    if batch == 2:
-        return torch.tensor([False, True])
-    stored = [findings.case.tensor(f"out.{name}.{m}", batch, None, None) for m in ("video", "audio")]
-    plain, perturbed = (
-        sum((ours - theirs).abs().flatten(1).sum(1) for ours, theirs in zip(run, stored, strict=True))
-        for run in (velocities(model, av, sigma), velocities(model, av, sigma, perturbation=twin))
-    )
-    samples = torch.as_tensor(perturbed < plain)
-    findings.remark(f"{name}: the samples {samples.nonzero().flatten().tolist()} are taken as perturbed")
-    return samples
+    batch = len(plain[0])
+    samples = torch.tensor([False, True])
+    if batch != 2:
+        stored = [findings.case.tensor(f"out.{name}.{m}", batch, None, None) for m in ("video", "audio")]
+        near, far = (
+            sum((ours - theirs).abs().flatten(1).sum(1) for ours, theirs in zip(run, stored, strict=True))
+            for run in (perturbed, plain)
+        )
+        samples = torch.as_tensor(near < far)
+        findings.remark(f"{name}: the samples {samples.nonzero().flatten().tolist()} are taken as perturbed")
+    rows = samples[:, None, None]
+    return torch.where(rows, perturbed[0], plain[0]), torch.where(rows, perturbed[1], plain[1])
 
 
 def check_contrast(findings: Findings) -> None:

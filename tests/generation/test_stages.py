@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from idlora_pl.generation.sampling import REFINING, Sampling, Stage, refuse_missing_files, with_stages
 from idlora_pl.generation.stages import refined_start, sample_stage, stage_sigmas
 from idlora_pl.method.guidance import TextGuidance
-from idlora_pl.method.noise import Draws, noise_tokens, released_noise
+from idlora_pl.method.noise import Draws, noise_generator
 from idlora_pl.method.positions import VideoGrid
 from idlora_pl.method.tokens import patchify_video
 
@@ -94,10 +94,11 @@ def test_noise_of_a_clip_does_not_depend_on_its_batch(seeds, order):
 
 
 @given(SEEDS)
-def test_independent_noise_is_that_of_noise_tokens(seeds):
+def test_independent_noise_has_a_generator_for_each_sample_and_modality(seeds):
     video, audio = Draws(seeds, "independent").stage((4, 16), (3, 16), n_reference=2)
-    assert torch.equal(video, noise_tokens(seeds, 4, 16))
-    assert torch.equal(audio, noise_tokens(seeds, 3, 16, stream=1))
+    for stream, (made, n_tokens) in enumerate(((video, 4), (audio, 3))):
+        drawn = [torch.randn(n_tokens, 16, generator=noise_generator(seed, stream)) for seed in seeds]
+        assert torch.equal(made, torch.stack(drawn))
 
 
 def test_released_noise_is_one_stream_in_the_scripts_order():
@@ -109,14 +110,6 @@ def test_released_noise_is_one_stream_in_the_scripts_order():
     assert torch.equal(first[1][0], drawn[1][2:])
     assert torch.equal(second[0][0], drawn[2])
     assert torch.equal(second[1][0], drawn[3])
-
-
-@given(st.integers(0, 2**31))
-def test_released_noise_starts_like_that_of_one_sample(seed):
-    video, audio = Draws([seed], "released").stage((4, 16), (3, 16), n_reference=2)
-    expected = released_noise(seed, 4, 5, 16)
-    assert torch.equal(video, expected[0])
-    assert torch.equal(audio, expected[1][:, 2:])
 
 
 def test_fresh_noise_differs_between_stages_and_clips_and_not_with_the_batch(make_sequence):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from idlora_pl.ltx2.attention import HIDDEN, BlindQueries, HideKeys, IsolateSamples, NotedRotary, PerturbSelfAttention
+from idlora_pl.ltx2.attention import HIDDEN, BlindQueries, HideKeys, NotedRotary, PerturbSelfAttention
 from idlora_pl.method.guidance import Perturbation
 
 
@@ -84,9 +84,6 @@ def test_a_row_of_hidden_gives_the_mean_of_all_text_values(dtype):
     torch.testing.assert_close(output, expected, atol=tolerance, rtol=0)
 
 
-SECOND = torch.tensor([False, True])
-
-
 class ValueAttention(PlainAttention):
     """Attention that knows diffusers' switch for passing values alone."""
 
@@ -96,14 +93,11 @@ class ValueAttention(PlainAttention):
 
 
 @pytest.mark.parametrize(("remains", "left"), [("nothing", 0.0), ("values", 1.0)])
-@pytest.mark.parametrize("samples", [None, SECOND])
-def test_a_perturbed_self_attention_is_replaced_in_the_named_samples(remains, left, samples):
+def test_a_perturbed_self_attention_is_replaced(remains, left):
     tokens, pair = torch.randn(2, 4, 8), rotary(4)
-    noted = NotedRotary(pair, perturbation=Perturbation(blocks=(1,), samples=samples))
+    noted = NotedRotary(pair, perturbation=Perturbation(blocks=(1,)))
     process = PerturbSelfAttention(ValueAttention(), 1, "video", remains)
-    plain = PlainAttention()(ATTENTION, tokens, query_rotary_emb=pair)
-    expected = left * tokens if samples is None else torch.where(SECOND[:, None, None], left * tokens, plain)
-    assert torch.equal(process(ATTENTION, tokens, query_rotary_emb=noted), expected)
+    assert torch.equal(process(ATTENTION, tokens, query_rotary_emb=noted), left * tokens)
 
 
 @pytest.mark.parametrize(("block", "modality"), [(2, "video"), (1, "audio")])
@@ -113,21 +107,6 @@ def test_another_block_or_modality_stays_as_it_is(block, modality):
     process = PerturbSelfAttention(PlainAttention(), block, modality, "nothing")
     plain = PlainAttention()(ATTENTION, tokens, query_rotary_emb=pair)
     assert torch.equal(process(ATTENTION, tokens, query_rotary_emb=noted), plain)
-
-
-@pytest.mark.parametrize("noted_side", ["query", "key"])
-def test_isolated_samples_get_nothing_from_the_other_modality(noted_side):
-    queries, keys, places = torch.randn(2, 4, 8), torch.randn(2, 6, 8), {"query": rotary(4), "key": rotary(6)}
-    plain = PlainAttention()(ATTENTION, queries, keys, None, *places.values())
-    process = IsolateSamples(PlainAttention())
-    for perturbation, factor in (
-        (Perturbation(blocks=(1,)), torch.ones(2)),
-        (Perturbation(isolate=True), torch.zeros(2)),
-        (Perturbation(isolate=True, samples=SECOND), (~SECOND).float()),
-    ):
-        noted = {**places, noted_side: NotedRotary(places[noted_side], perturbation=perturbation)}
-        output = process(ATTENTION, queries, keys, None, *noted.values())
-        assert torch.equal(output, plain * factor[:, None, None])
 
 
 def test_the_attention_backend_reaches_the_inner_processor():

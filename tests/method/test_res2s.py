@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idlora_pl.method.noise import noise_tokens, sde_noise
+from idlora_pl.method.noise import Draws, sde_noise
 from idlora_pl.method.res2s import sample_res2s
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
 
@@ -182,7 +182,8 @@ def test_fresh_noise_of_a_sample_depends_on_neither_its_batch_nor_its_reference(
 def test_fresh_noise_is_new_at_every_draw_and_not_the_start_noise():
     av = sequence(n_reference=2)
     drawn = [noise[0, -4:].float() for noise in islice(sde_noise(av, [7]), 8)]
-    drawn += [noise_tokens([7], 6, 3)[0, -4:], noise_tokens([7], 4, 3, stream=1)[0]]
+    video, audio = Draws([7], "independent").stage((6, 3), (4, 3))
+    drawn += [video[0, -4:], audio[0]]
     for number, noise in zip(count(1), drawn, strict=False):
         assert all((noise - other).abs().max() > 0.1 for other in drawn[number:])
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.method.flow import velocity, x_sigma
-from idlora_pl.method.noise import noise_generator, noise_tokens, released_noise
+from idlora_pl.method.noise import Draws, noise_generator
 from idlora_pl.method.sampler import sample_euler
 from idlora_pl.method.tokens import AVSequence, TextContext, Tokens
 
@@ -48,7 +48,7 @@ def test_clean_tokens_never_move(sigmas):
 
 def test_the_true_velocity_leads_from_noise_to_the_data(make_sequence):
     av = make_sequence(batch=2)
-    x0, noise = av.video.latents, noise_tokens([1, 2], 8, 128)
+    x0, noise = av.video.latents, torch.randn(2, 8, 128)
     clean = av.video.clean
     start = replace(av, video=av.video.with_latents(x_sigma(x0, noise, torch.ones(2), clean)))
     still = torch.zeros_like(av.audio.target().latents)
@@ -69,25 +69,15 @@ def test_every_step_is_reported_with_its_noise_level(make_sequence):
     assert steps == [0, 1, 2]
 
 
-@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=5))
-def test_noise_of_a_sample_does_not_depend_on_its_batch(seeds):
-    together = noise_tokens(seeds, 4, 3)
-    alone = torch.cat([noise_tokens([seed], 4, 3) for seed in seeds])
-    assert torch.equal(together, alone)
-
-
 @given(schedules, st.integers(1, 3))
 def test_a_batch_equals_its_samples_one_by_one(sample_of, sigmas, batch):
     def field(av, sigma):
         level = sigma[:, None, None] + av.audio.latents.mean(dim=(1, 2), keepdim=True)
         return (av.video.latents * level).sin(), (av.audio.target().latents + level).cos()
 
-    seeds, (start, _) = range(batch), constant_case(batch)
-    start = replace(
-        start,
-        video=start.video.with_latents(noise_tokens(seeds, 6, 3)),
-        audio=start.audio.with_latents(noise_tokens(seeds, 7, 3, stream=1)),
-    )
+    start, _ = constant_case(batch)
+    video, audio = Draws(range(batch), "independent").stage((6, 3), (7, 3))
+    start = replace(start, video=start.video.with_latents(video), audio=start.audio.with_latents(audio))
     together = sample_euler(field, start, sigmas)
     for index in range(batch):
         alone = sample_euler(field, sample_of(start, index), sigmas)
@@ -97,7 +87,7 @@ def test_a_batch_equals_its_samples_one_by_one(sample_of, sigmas, batch):
 
 @given(st.integers(0, 2**31))
 def test_video_and_audio_noise_of_one_seed_differ(seed):
-    assert not torch.equal(noise_tokens([seed], 4, 3, stream=0), noise_tokens([seed], 4, 3, stream=1))
+    assert not torch.equal(*Draws([seed], "independent").stage((4, 3), (4, 3)))
 
 
 @given(st.integers(0, 2**62), st.integers(29, 62), st.sampled_from([None, 0, 1, 2, 3, 4]))
@@ -117,21 +107,14 @@ def test_start_and_fresh_noise_of_every_stage_and_stream_differ():
 @pytest.mark.parametrize("seed", [2**32, 2**40 + 7])
 def test_the_released_order_refuses_a_seed_that_repeats_another_ones_noise(seed):
     with pytest.raises(ValueError, match=f"seed {seed} repeats the noise of seed {seed % 2**32} in the released order"):
-        released_noise(seed, 4, 5, 16)
+        Draws([seed], "released")
 
 
 def test_an_unknown_noise_stream_is_refused():
     with pytest.raises(ValueError, match=r"stream must be 0 \(video\) or 1 \(audio\); got 2"):
-        noise_tokens([0], 4, 3, stream=2)
-
-
-def test_released_noise_draws_video_then_audio_from_one_generator():
-    generator = torch.Generator().manual_seed(42)
-    expected = [torch.randn(1, n_tokens, 8, generator=generator, dtype=torch.bfloat16) for n_tokens in (4, 7)]
-    drawn = released_noise(42, 4, 7, 8, dtype=torch.bfloat16)
-    assert all(torch.equal(*parts) for parts in zip(drawn, expected, strict=True))
+        noise_generator(0, 2)
 
 
 def test_released_noise_of_the_target_depends_on_the_length_of_the_reference():
-    (_, short), (_, long) = released_noise(0, 4, 7, 8), released_noise(0, 4, 9, 8)
-    assert not torch.equal(short[:, -7:], long[:, -7:])
+    short, long = (Draws([0], "released").stage((4, 8), (7, 8), n_reference=n)[1] for n in (0, 2))
+    assert not torch.equal(short, long)

@@ -16,7 +16,7 @@ from idlora_pl.generation.request import Request
 from idlora_pl.ltx2.lora import lora_state_dict
 from idlora_pl.media.clip import Clip
 from idlora_pl.method.in_context import InContext
-from idlora_pl.method.noise import noise_tokens
+from idlora_pl.method.noise import Draws
 from idlora_pl.method.tokens import TextFeatures
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.noise import Noise, draw_noise, generator_at
@@ -56,7 +56,7 @@ def test_the_sequence_of_training_at_sigma_one_is_the_one_that_sampling_starts_f
     reference = codecs.encode_audio(request.voice[None], 16000)
     audio = torch.randn(1, reference.shape[1], n_audio, reference.shape[3])
     batch = PairBatch(video, audio, reference, pipeline.text.encode([nano_prompt]), [{}])
-    drawn = noise_tokens([7], n_video, width[0]), noise_tokens([7], n_audio, width[1], stream=1)
+    drawn = Draws([7], "independent").stage((n_video, width[0]), (n_audio, width[1]))
     noise = Noise(torch.ones(1), *drawn, torch.tensor([True]))
 
     text = module.text.connect(batch.text)
