@@ -53,7 +53,7 @@ CLAIMS = (
     Claim("negative+identity", "negative", "speaker_similarity"),
     Claim("negative+identity", "negative", "phoneme_error_rate", only_not_worse=True),
 )
-"""What the paper says or implies, and what the demo therefore has to answer, whatever comes out."""
+"""What users expect of the method, and what the demo therefore has to answer, whatever comes out."""
 
 ARMS = {"negative": [], "shared": ["-c", str(HERE / "ablations/shared_positions.yaml")]}
 
