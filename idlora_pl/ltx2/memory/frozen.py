@@ -13,6 +13,9 @@ from idlora_pl.ltx2.transformer import LTX2
 
 _STAYING = "to_gate_logits"  # 32 outputs of LTX-2.3 that open and close whole heads: 0.2 % of the weights
 
+CODED = ("qweight", "scales")
+"""Buffers of a frozen linear that hold its weight."""
+
 Decoder = Callable[[Tensor, Tensor | None, Tensor | None, torch.dtype], Tensor]
 """`decode`, or the same function compiled."""
 
@@ -54,7 +57,8 @@ class FrozenLinear(nn.Linear):
         qweight: its codes; peft takes the device of an adapter from this name.
         scales: of the codes, or None.
         pairs: what a byte of nf4 codes means, or None.
-        is_swapped: whether the weight only visits this device; then `to` and its kin do not touch it.
+        host: codes and scales of a weight that only visits the device (see `BlockSwap`), by name; None for others.
+            `qweight` and `scales` are then places that blocks share, which `to` and its kin do not touch.
         decoder: what reads the weight.
     """
 
@@ -72,7 +76,8 @@ class FrozenLinear(nn.Linear):
         """
         nn.Module.__init__(self)  # without the parameter that nn.Linear would make
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.level, self.dtype, self.is_swapped = level, linear.weight.dtype, False
+        self.level, self.dtype = level, linear.weight.dtype
+        self.host: dict[str, Tensor] | None = None
         self.decoder: Decoder = decode
         bias = None if linear.bias is None else linear.bias.detach().to(device)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)  # type: ignore[assignment]
@@ -85,7 +90,10 @@ class FrozenLinear(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The weight (O, I) in the dtype that it was given in, read anew at each access."""
-        return self.decoder(self.qweight, self.scales, self.pairs, self.dtype)
+        own = {name: getattr(self, name) for name in CODED} if self.host is None else self.host
+        codes, scales = (None if own.get(name) is None else own[name].to(self.qweight.device) for name in CODED)
+        assert codes is not None  # every linear has codes
+        return self.decoder(codes, scales, self.pairs, self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
@@ -108,7 +116,7 @@ class FrozenLinear(nn.Linear):
             self._buffers[name] = None
         super()._apply(fn, recurse)
         for name, buffer in kept.items():
-            if self.is_swapped and name != "pairs":
+            if self.host is not None and name in CODED:
                 moved = buffer
             elif self.level == "bf16":
                 moved = fn(buffer)
@@ -116,6 +124,17 @@ class FrozenLinear(nn.Linear):
                 moved = fn(buffer.view(torch.uint8)).view(buffer.dtype)
             self._buffers[name] = moved
         return self
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination.update({prefix + name: tensor for name, tensor in (self.host or {}).items()})
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if self.host is not None and any(prefix + name in state_dict for name in CODED):
+            raise ValueError(
+                f"{prefix}qweight: its block is swapped; load the base model before its blocks are swapped"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def quantise(model: LTX2, weights: Level, device: torch.device | str | None = None) -> None:
