@@ -3,7 +3,9 @@
 Letters: O outputs of a linear, I its inputs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -89,7 +91,7 @@ def _encode_nf4(weight: Tensor) -> Coded:
     blocks = weight.reshape(-1, NF4_BLOCK)
     tiny = torch.finfo(torch.bfloat16).tiny
     scales = blocks.abs().amax(dim=1).bfloat16().clamp_min(tiny)
-    levels = torch.tensor(NF4_LEVELS, device=weight.device)
+    levels = torch.tensor(NF4_LEVELS, dtype=torch.float32, device=weight.device)
     edges = levels[:-1] + levels.diff() / 2
     nearest = torch.bucketize(blocks / scales[:, None].float(), edges, out_int32=True)
     codes = nearest.to(torch.uint8).view(n_outputs, n_inputs // 2, 2)
@@ -98,9 +100,9 @@ def _encode_nf4(weight: Tensor) -> Coded:
 
 def nf4_pairs(device: torch.device | str | None = None) -> Tensor:
     """What each byte of nf4 codes means: (256, 2) float32, the earlier weight first."""
-    byte = torch.arange(256)
-    levels = torch.tensor(NF4_LEVELS)
-    return torch.stack([levels[byte & 15], levels[byte >> 4]], dim=1).to(device)
+    byte = torch.arange(256, device=device)
+    levels = torch.tensor(NF4_LEVELS, dtype=torch.float32, device=device)
+    return torch.stack([levels[byte & 15], levels[byte >> 4]], dim=1)
 
 
 def decode(codes: Tensor, scales: Tensor | None, pairs: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -128,3 +130,32 @@ def decode(codes: Tensor, scales: Tensor | None, pairs: Tensor | None, dtype: to
     if codes.dtype == torch.int8:
         return torch.mul(codes, scales, out=torch.empty(codes.shape, dtype=dtype, device=codes.device))
     return codes.to(dtype).mul_(scales)
+
+
+def fused(codes: Tensor, scales: Tensor | None, pairs: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Do what `decode` does in one kernel for fp8 and nf4, too, compiled when it is first called.
+
+    A weight is then read in its few bits and written once.
+
+    Raises:
+        RuntimeError: when it cannot be compiled here.
+    """
+    if scales is None or codes.dtype == torch.int8:
+        return decode(codes, scales, pairs, dtype)
+    if pairs is None:
+        return _compiled(_scaled_rows)(codes, scales, dtype)
+    picked = _compiled(_scaled_pairs)(codes.view(-1, NF4_BLOCK // 2), scales, pairs.to(dtype))
+    return picked.view(codes.shape[0], -1)
+
+
+@cache
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return torch.compile(function, fullgraph=True)
+
+
+def _scaled_rows(codes: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+    return (codes.float() * scales).to(dtype)
+
+
+def _scaled_pairs(codes: Tensor, scales: Tensor, pairs: Tensor) -> Tensor:
+    return pairs[codes.int()].flatten(1) * scales[:, None]

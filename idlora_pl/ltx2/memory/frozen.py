@@ -1,5 +1,6 @@
 """Linears whose weight is frozen and kept in few bits; forward and backward read it anew and keep nothing."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from idlora_pl.ltx2.memory.codes import Level, decode, encode, nf4_pairs
+from idlora_pl.ltx2.memory.codes import Level, decode, encode, fused, nf4_pairs
 from idlora_pl.ltx2.transformer import LTX2
 
 _STAYING = "to_gate_logits"  # 32 outputs of LTX-2.3 that open and close whole heads: 0.2 % of the weights
@@ -17,7 +18,7 @@ CODED = ("qweight", "scales")
 """Buffers of a frozen linear that hold its weight."""
 
 Decoder = Callable[[Tensor, Tensor | None, Tensor | None, torch.dtype], Tensor]
-"""`decode`, or the same function compiled."""
+"""`decode` or `fused`."""
 
 
 class _CodedLinear(torch.autograd.Function):
@@ -190,3 +191,32 @@ def base_linears(block: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
     for name, module in block.named_modules():
         if isinstance(module, nn.Linear) and ".lora_" not in name and _STAYING not in name:
             yield name, module
+
+
+@torch.no_grad()
+def fuse(model: nn.Module) -> bool:
+    """Let frozen linears of fp8 and nf4 read their weights in one compiled kernel, if that gives the same numbers here.
+
+    It is tried on one linear of each size; when it cannot be compiled or differs, a warning says so and nothing
+    changes. It takes about ten seconds.
+
+    Returns:
+        Whether it is used.
+    """
+    linears = [module for module in model.modules() if isinstance(module, FrozenLinear)]
+    sizes = {(linear.level, linear.out_features, linear.in_features): linear for linear in linears}
+    try:
+        for linear in sizes.values():
+            expected = linear.weight
+            linear.decoder = fused
+            if not torch.equal(linear.weight, expected):
+                raise RuntimeError(f"its numbers differ for {linear}")
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        warnings.warn(f"frozen weights are read without a compiled kernel, which is slower ({reason})", stacklevel=2)
+        for linear in linears:
+            linear.decoder = decode
+        return False
+    for linear in linears:
+        linear.decoder = fused
+    return True

@@ -9,7 +9,7 @@ from torch import nn
 
 from idlora_pl.ltx2.memory.checkpointing import Checkpointing, recomputed_blocks, set_checkpointing, spread
 from idlora_pl.ltx2.memory.codes import Level
-from idlora_pl.ltx2.memory.frozen import freeze_base, freeze_linears, refuse_frozen
+from idlora_pl.ltx2.memory.frozen import freeze_base, freeze_linears, fuse, refuse_frozen
 from idlora_pl.ltx2.memory.swap import N_SLOTS, BlockSwap, Link
 from idlora_pl.ltx2.transformer import LTX2
 
@@ -132,4 +132,6 @@ def apply_memory(
         fill(transformer)
     model.to(device)
     set_checkpointing(model, memory.checkpointing)
+    if device.type == "cuda" and memory.weights in ("fp8", "nf4"):
+        fuse(model)
     return swap

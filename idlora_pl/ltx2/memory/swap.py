@@ -43,7 +43,7 @@ class Link:
 
     def host(self, tensor: Tensor) -> Tensor:
         """Copy a tensor to the host, into memory that the device reads by itself."""
-        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=self.stream is not None)
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=self.stream is not None)
         return host.copy_(tensor)
 
     def send(self, block: list[Tensor], slot: Slot) -> None:

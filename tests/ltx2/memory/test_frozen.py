@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from idlora_pl.ltx2.lora import attach_lora, attached_lora, detach_lora, load_adapter, lora_state_dict, save_adapter
-from idlora_pl.ltx2.memory.frozen import FrozenLinear, quantise
+from idlora_pl.ltx2.memory.codes import decode
+from idlora_pl.ltx2.memory.frozen import FrozenLinear, fuse, quantise
 from idlora_pl.ltx2.presets import preset_named
 from idlora_pl.ltx2.transformer import LTX2
 from tests.ltx2.memory.conftest import SIGMA
@@ -168,6 +169,28 @@ def test_a_saved_adapter_loads_back_on_coded_weights(make_model, adapted, make_s
             assert torch.equal(ours, theirs)
     detach_lora(fresh)
     assert attach_lora(fresh, rank=3) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_compiled_kernel_gives_the_same_training(make_model, adapted, train, level):
+    compiled, eager = adapted(make_model(dtype=torch.bfloat16)), adapted(make_model(dtype=torch.bfloat16))
+    for model in (compiled, eager):
+        quantise(model, level)
+        model.transformer.enable_gradient_checkpointing()
+    assert fuse(compiled)
+    assert train(compiled, 2) == train(eager, 2)
+
+
+@pytest.mark.slow
+def test_a_kernel_whose_numbers_differ_is_not_used(make_model):
+    model = make_model()
+    quantise(model, "nf4")
+    odd = model.transformer.transformer_blocks[1].ff.net[2]
+    odd.decoder = lambda *given: 2 * decode(*given)
+    with pytest.warns(UserWarning, match="without a compiled kernel, which is slower .its numbers differ for FrozenL"):
+        assert not fuse(model)
+    assert all(linear.decoder is decode for linear in model.modules() if isinstance(linear, FrozenLinear))
 
 
 def test_coding_twice_is_refused(make_model):

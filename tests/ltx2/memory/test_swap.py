@@ -203,7 +203,7 @@ def test_state_and_weights_are_those_on_the_host(make_model):
     for one, other in zip(model.modules(), still.modules(), strict=True):
         if isinstance(one, FrozenLinear):
             assert torch.equal(one.weight, other.weight)
-    with pytest.raises(ValueError, match="its block is swapped; load the base model before blocks"):
+    with pytest.raises(ValueError, match="its block is swapped; load the base model before its blocks"):
         model.load_state_dict(expected)
 
 
