@@ -102,18 +102,18 @@ class IDLoRA(L.LightningModule):
         self.first_frame_p, self.reference_dropout, self.text_dropout = chances
         self.memory = memory if gradient_checkpointing else replace(memory, checkpointing="none")
         self.model = load_transformer(base, weights)
-        swapped_blocks(self.memory, len(self.model.transformer.transformer_blocks))  # refuses what does not fit
         self.text = load_text(base, weights, with_language_model=False)
         if text_dropout:
             self._empty = load_text(base, weights, gemma=gemma).encode([""])
         self._attach(adapter, use_adapter)
-        set_checkpointing(self.model, self.memory.checkpointing)
         self._pipeline: IDLoRAPipeline | None = None
-        self._memory_is_applied = self.memory.is_plain
-        self._changed, self.strict_loading = "", False  # checkpoints hold the adapter, not the frozen base
+        self._changed, self._memory_is_applied = "", self.memory.is_plain
 
     def _attach(self, adapter: str | None, use_adapter: bool) -> None:
+        self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
         self.model.requires_grad_(False)
+        swapped_blocks(self.memory, len(self.model.transformer.transformer_blocks))  # refuses what does not fit
+        set_checkpointing(self.model, self.memory.checkpointing)
         if adapter is not None and use_adapter:
             self.in_context = attach_adapter(self.model, adapter, self.in_context)
         elif use_adapter:

@@ -142,15 +142,17 @@ def fused(codes: Tensor, scales: Tensor | None, pairs: Tensor | None, dtype: tor
     """
     if scales is None or codes.dtype == torch.int8:
         return decode(codes, scales, pairs, dtype)
-    if pairs is None:
-        return _compiled(_scaled_rows)(codes, scales, dtype)
-    picked = _compiled(_scaled_pairs)(codes.view(-1, NF4_BLOCK // 2), scales, pairs.to(dtype))
-    return picked.view(codes.shape[0], -1)
+    # one state of torch for every caller: each other one would be compiled anew, up to a limit
+    with torch.no_grad(), torch.autocast(codes.device.type, enabled=False):
+        if pairs is None:
+            return _compiled(_scaled_rows)(codes, scales, dtype)
+        picked = _compiled(_scaled_pairs)(codes.view(-1, NF4_BLOCK // 2), scales, pairs.to(dtype))
+        return picked.view(codes.shape[0], -1)
 
 
 @cache
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return torch.compile(function, fullgraph=True)
+    return torch.compile(function)
 
 
 def _scaled_rows(codes: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:

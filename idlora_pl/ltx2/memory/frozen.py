@@ -34,6 +34,7 @@ class _CodedLinear(torch.autograd.Function):
         pairs: Tensor | None,
         decoder: Decoder,
     ) -> Tensor:
+        """Multiply (..., I) with the weight that is read for it."""
         ctx.save_for_backward(codes, scales, pairs)
         ctx.decoder = decoder
         return functional.linear(x, decoder(codes, scales, pairs, x.dtype), bias)
@@ -41,6 +42,7 @@ class _CodedLinear(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient of the input alone; the weight is read anew."""
         codes, scales, pairs = ctx.saved_tensors
         weight = ctx.decoder(codes, scales, pairs, grad.dtype)
         # one product of matrices, as autograd does it for an ordinary linear

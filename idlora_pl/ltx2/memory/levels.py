@@ -94,7 +94,7 @@ def apply_memory(
     """Bring a base model to a device under memory settings, block by block, and freeze it.
 
     This takes the place of `model.to(device)`: the device never holds more than the model in its final form and one
-    linear more, and the host only what is swapped beside what the model already had there (weights that
+    block more, and the host only what is swapped beside what the model already had there (weights that
     `LTX2.from_pretrained` maps from a file are read when their block's turn comes). It may be called before or after
     `attach_lora`; LoRA weights move to the device as they are. Afterwards `model.to` moves and casts everything but
     the swapped weights, so leave the model on its device.

@@ -78,12 +78,14 @@ class _Boundary(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, done: partial, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the inputs as they are."""
         ctx.done = done
         ctx.set_materialize_grads(False)
         return tuple(each.view_as(each) for each in inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Say that the block is done, and return the gradients as they are."""
         ctx.done()
         return None, *grads
 

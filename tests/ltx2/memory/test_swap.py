@@ -114,9 +114,9 @@ def test_sampling_is_bit_identical_and_late_once(make_model, make_sequence, n_bl
 def test_training_and_sampling_take_turns(make_model, adapted, train, make_sequence):
     swapping, still = adapted(make_model(4)), plain(adapted(make_model(4)), "int8")
     apply_memory(swapping, Memory("int8", swap_blocks=4), "cpu")
-    for _ in range(2):
-        assert_same_velocities(swapping, still, make_sequence(), torch.inference_mode)
-        assert train(swapping, 1) == train(still, 1)
+    assert train(swapping, 1) == train(still, 1)
+    assert_same_velocities(swapping, still, make_sequence(), torch.inference_mode)
+    assert train(swapping, 1) == train(still, 1)
     assert_same_adapters(swapping, still)
 
 
@@ -136,7 +136,8 @@ def test_with_a_share_computed_again_the_swapped_blocks_are_among_them(make_mode
     assert swapped_blocks(memory, 6) == [0, 1, 3]
     assert recomputed_blocks(6, 0.7) == [0, 1, 3, 4]
     apply_memory(swapping, memory, "cpu")
-    assert train(swapping, 2) == train(still, 2)
+    assert train(swapping, 1) == train(still, 1)
+    assert_same_adapters(swapping, still)
 
 
 def test_weights_on_the_device_are_two_blocks_at_most(make_model):
@@ -162,14 +163,15 @@ def test_calling_the_model_inside_a_backward_pass_is_noticed(make_model, adapted
 
 
 def test_training_goes_on_after_a_backward_pass_that_failed(make_model, adapted, train, make_sequence):
-    model, still = adapted(make_model(4)), plain(adapted(make_model(4)), "bf16")
-    apply_memory(model, Memory(swap_blocks=4), "cpu")
-    touched = next(w for name, w in model.named_parameters() if "blocks.2." in name and "ff.net.2.lora_B" in name)
+    model, still = adapted(make_model(3)), plain(adapted(make_model(3)), "bf16")
+    apply_memory(model, Memory(swap_blocks=3), "cpu")
+    touched = next(w for name, w in model.named_parameters() if "blocks.1." in name and "ff.net.2.lora_B" in name)
     handle = touched.register_hook(lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model(make_sequence(), SIGMA)[0].sum().backward()
     handle.remove()
-    assert train(model, 2) == train(still, 2)
+    assert train(model, 1) == train(still, 1)
+    assert_same_adapters(model, still)
 
 
 def test_gradients_without_activations_computed_again_are_refused(make_model, adapted, make_sequence):
