@@ -55,7 +55,7 @@ class Row:
     weights: Literal["bf16", "int8", "fp8", "nf4"] = "bf16"
     swap_blocks: int = 0
     checkpointing: Literal["none", "all"] | float = "all"
-    steps: int = 30
+    steps: int = 12
     mixed: bool = True
 
 
@@ -145,8 +145,9 @@ def _process(rows: Sequence[Row], results: Path, preset: str, device: str, end: 
 
     work = {"rows": list(rows), "preset": preset, "device": device, "results": results}
     before = len(_measured(results))
-    # forked, so that the imports are paid for once; nothing has touched the card before
-    child = multiprocessing.get_context("fork").Process(target=measure, kwargs=work)
+    # forked, the imports are paid for once; but they look for a card, after which no forked process can use it
+    context = multiprocessing.get_context("fork") if device == "cpu" else multiprocessing.get_context("spawn")
+    child = context.Process(target=measure, kwargs=work)
     child.start()
     reached, since = before, time.monotonic()
     while child.is_alive():

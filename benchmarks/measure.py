@@ -40,7 +40,7 @@ from idlora_pl.training.objective import flow_losses, noisy_sequence
 from idlora_pl.training.optimizer import AdamW, build_optimizer
 
 RANK, TEXT_TOKENS, REFERENCE_SECONDS = 128, 1024, 5.0
-ENOUGH_S, MOST_STEPS, FEWEST_STEPS = 12.0, 10, 3
+ENOUGH_S, MOST_STEPS, FEWEST_STEPS = 6.0, 10, 3
 GIB = 2**30
 
 
