@@ -42,7 +42,7 @@ lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: install
-	$(BIN)/mypy idlora_pl data_tools experiments/demo.py experiments/calibration
+	$(BIN)/mypy idlora_pl data_tools benchmarks experiments/demo.py experiments/calibration
 
 smoke: install
 	rm -rf runs/smoke

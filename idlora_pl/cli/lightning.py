@@ -58,11 +58,28 @@ DESCRIPTION = (
     "and `idlora study` (people's answers)."
 )
 
+GIVEN_HERE = {
+    "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
+    "validate": {"model", "dataloaders", "datamodule"},
+    "test": {"model", "dataloaders", "datamodule"},
+    "predict": {"model", "dataloaders", "datamodule", "return_predictions"},
+}
+"""The arguments of each command's method that are not for the command line."""
+
 WANDB = ("api.wandb.ai", 443)
 
 
 class IDLoRACLI(LightningCLI):
-    """LightningCLI with the run's folder, the loggers and the values that data and model share."""
+    """LightningCLI with the run's folder, the loggers and the values that data and model share.
+
+    Args:
+        command: The only command to build a parser for, each of which takes a quarter of a second; None builds all.
+        settings: Of LightningCLI, as all others are.
+    """
+
+    def __init__(self, *settings: Any, command: str | None = None, **named_settings: Any) -> None:
+        self._command = command
+        super().__init__(*settings, **named_settings)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the arguments that belong to a run and not to a class."""
@@ -105,12 +122,9 @@ class IDLoRACLI(LightningCLI):
         """What the command was called with."""
         return self.config[self.config.subcommand]  # type: ignore[no-any-return]
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Say which arguments of the trainer's methods are not for the command line."""
-        given_here = {"model", "dataloaders", "datamodule"}
-        fit = {"model", "train_dataloaders", "val_dataloaders", "datamodule"}
-        return {"fit": fit, "validate": given_here, "test": given_here, "predict": given_here | {"return_predictions"}}
+        return {name: given for name, given in GIVEN_HERE.items() if self._command in (None, name)}
 
     def before_predict(self) -> None:
         """Refuse an untrained adapter; write the clips, if no callback of the configuration does."""
@@ -252,15 +266,18 @@ def run(arguments: list[str] | None) -> None:
     """
     silence()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    asked = (sys.argv[1:] if arguments is None else arguments)[:1]
     try:
         IDLoRACLI(
             IDLoRA,
             PairedClips,
             args=arguments,
+            command=asked[0] if asked and asked[0] in GIVEN_HERE else None,
             parser_class=OneLineParser,
             parser_kwargs={"parser_mode": "omegaconf+", "description": DESCRIPTION},
             save_config_callback=None,
             auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # IDLoRA keeps what it needs of itself; see its on_save_checkpoint
             seed_everything_default=42,
         )
     except BAD_INPUT as error:

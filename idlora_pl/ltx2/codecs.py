@@ -7,6 +7,8 @@ steps (one step is one audio token, 0.04 s), M frequency bins of an audio latent
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -74,12 +76,11 @@ class Codecs(Movable):
         """
         preset = codec_preset_named(name)
         target = torch.device(device or preset.device)
+        if name == "smoke" and target.type != "meta":
+            return deepcopy(cls._measured(seed)).to(target)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            codecs = cls(*preset.build("meta" if target.type == "meta" else "cpu"))
-            if name == "smoke" and target.type != "meta":
-                codecs._measure_statistics()
-        return codecs.to(target)
+            return cls(*preset.build("meta" if target.type == "meta" else "cpu")).to(target)
 
     @classmethod
     def from_pretrained(
@@ -110,6 +111,16 @@ class Codecs(Movable):
         networks = (self.video.vae, self.audio.vae, self.audio.vocoder)
         for part, network in zip(_PARTS, networks, strict=True):
             network.save_pretrained(str(Path(folder) / part))
+
+    @classmethod
+    @cache
+    def _measured(cls, seed: int) -> Self:
+        """Build the smoke codecs once a process: to measure them takes longer than all that is done with them."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            codecs = cls(*codec_preset_named("smoke").build("cpu"))
+            codecs._measure_statistics()
+        return codecs
 
     def _measure_statistics(self) -> None:
         """Set the latent statistics of random networks from noise, so that latents have unit scale."""

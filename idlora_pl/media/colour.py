@@ -12,6 +12,7 @@ from idlora_pl.media.orientation import Orientation, orientation_of
 
 BACKGROUND = 255
 """Level of the white on which transparent pixels are shown, as pages and viewers do."""
+_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 _WIDE = (ColorPrimaries.BT2020, ColorPrimaries.SMPTE431, ColorPrimaries.SMPTE432)
 _UNCONVERTIBLE = {14: "ICtCp", 15: "IPT-PQ-C2 (Dolby Vision profile 5)"}
@@ -21,7 +22,7 @@ _UNCONVERTIBLE = {14: "ICtCp", 15: "IPT-PQ-C2 (Dolby Vision profile 5)"}
 class Screen:
     """Turns frames of one file into what is seen.
 
-    FFmpeg prepares the conversion of HDR once, which takes seconds, and uses it for all frames of one kind.
+    FFmpeg prepares a conversion once, which takes seconds for HDR, and uses it for all frames of one kind.
 
     Args:
         name: of the file, for messages.
@@ -29,7 +30,7 @@ class Screen:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._narrowing, self._blending = VideoReformatter(), VideoReformatter()
+        self._narrowing, self._blending, self._scaling = VideoReformatter(), VideoReformatter(), VideoReformatter()
         self._turned: tuple[object, Orientation] | None = None
 
     def orientation(self, frame: VideoFrame) -> Orientation:
@@ -68,6 +69,12 @@ class Screen:
                 interpolation=Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT,
             )
         return frame
+
+    def rgb(self, frame: VideoFrame, width: int, height: int) -> np.ndarray:
+        """Return a frame as it is seen (see `seen`), as uint8 (height, width, 3); it is not turned."""
+        seen = self.seen(frame)
+        pixels = self._scaling.reformat(seen, width, height, "rgb24", interpolation=_SCALING)
+        return pixels.to_ndarray()
 
     def _blended(self, frame: VideoFrame) -> VideoFrame:
         """Lay a frame on white."""

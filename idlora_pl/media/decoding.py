@@ -9,7 +9,6 @@ from itertools import islice
 import numpy as np
 import torch
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from torch import Tensor
 
@@ -19,8 +18,6 @@ from idlora_pl.media.source import Source, decoded, frame_rate, opened
 
 Size = tuple[int, int]
 TimedFrames = Iterator[tuple[float, VideoFrame]]
-
-_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
 def aspect_of(stream: VideoStream) -> float:
@@ -98,8 +95,7 @@ def to_rgb(frame: VideoFrame, screen: Screen, *, aspect: float = 1.0, size: Size
         crop_h, crop_w = size[::-1] if orientation.lies else size
         scale = max(crop_h / height, crop_w / width)
         height, width = max(crop_h, round(height * scale)), max(crop_w, round(width * scale))
-    seen = screen.seen(frame)
-    pixels = seen.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING).to_ndarray()
+    pixels = screen.rgb(frame, width, height)
     if size is not None:
         top, left = (height - crop_h) // 2, (width - crop_w) // 2
         pixels = pixels[top : top + crop_h, left : left + crop_w]

@@ -156,11 +156,10 @@ class Strip:
         width, height = round(self.size[1] * scale), round(self.size[0] * scale)
         if self.orientation.lies:
             width, height = height, width
-        pictures = []
+        pictures, scaler = [], VideoReformatter()
         for index in chosen:
-            frame = self.frames[index]
             look = {"width": max(1, width), "height": max(1, height), "interpolation": Interpolation.AREA}
-            pixels = frame.reformat(format="rgb24", **look).to_ndarray()
+            pixels = scaler.reformat(self.frames[index], format="rgb24", **look).to_ndarray()
             pictures.append(self.orientation.upright(pixels).transpose(2, 0, 1))
         return torch.from_numpy(np.stack(pictures))
 

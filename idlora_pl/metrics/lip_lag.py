@@ -45,8 +45,12 @@ def lag_correlations(mouth: Tensor, level: Tensor, max_lag: int) -> Tensor:
         raise Unscorable("mouth_still")
     if level.std() < STILL:
         raise Unscorable("sound_steady")
-    reach = max_lag * STEPS_PER_FRAME
-    return torch.stack([_correlation(mouth, level, ahead) for ahead in range(-reach, reach + 1)])
+    reach, steps = max_lag * STEPS_PER_FRAME, len(mouth)
+    # the mouth belongs to the level `ahead` steps before it; each lag has a row, of the steps that both have
+    heard = torch.arange(steps) - torch.arange(-reach, reach + 1)[:, None]
+    both = (heard >= 0) & (heard < steps)
+    seen = _unit_rows(mouth.expand_as(heard), both)
+    return (seen * _unit_rows(level[heard.clamp(0, steps - 1)], both)).sum(1).clamp(-1, 1)
 
 
 def peak_of(correlations: Tensor) -> tuple[float, float]:
@@ -114,12 +118,10 @@ def windowed_peaks(
     return found
 
 
-def _correlation(mouth: Tensor, level: Tensor, ahead: int) -> Tensor:
-    """Correlate the mouth with the level `ahead` steps before it, over the steps that both have."""
-    steps = len(mouth)
-    first = mouth[max(0, ahead) : steps - max(0, -ahead)]
-    second = level[max(0, -ahead) : steps - max(0, ahead)]
-    return torch.corrcoef(torch.stack([first, second]))[0, 1]
+def _unit_rows(curves: Tensor, kept: Tensor) -> Tensor:
+    """Take each row's own mean from what is kept of it and divide by its length; what is not kept is 0."""
+    apart = curves - (curves * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True)
+    return torch.nn.functional.normalize(apart * kept, dim=1, eps=0.0)
 
 
 STEP_HZ = STEPS_PER_SECOND

@@ -25,6 +25,8 @@ from idlora_pl.generation.pipeline import IDLoRAPipeline
 from idlora_pl.generation.sampling import Sampling, default_sampling, refuse_missing_files, refuse_missing_weights
 from idlora_pl.ltx2.adapter_format import LoRA
 from idlora_pl.ltx2.lora import attach_lora, attached_lora
+from idlora_pl.ltx2.memory.checkpointing import set_checkpointing
+from idlora_pl.ltx2.memory.levels import Memory, apply_memory, swapped_blocks
 from idlora_pl.ltx2.presets import DEFAULT_BASE, Preset, PresetName
 from idlora_pl.media.clip import Clip
 from idlora_pl.method.in_context import InContext
@@ -56,7 +58,8 @@ class IDLoRA(L.LightningModule):
         first_frame_p: Probability that a sample's first frame is given clean.
         reference_dropout: Probability that a batch is trained without its references (the paper has none).
         text_dropout: Probability that a sample's text is replaced by the empty prompt (the paper has none).
-        gradient_checkpointing: Recompute blocks in the backward pass to save memory.
+        gradient_checkpointing: Recompute blocks in the backward pass to save memory; false is checkpointing none.
+        memory: How the frozen weights are kept, and which blocks are recomputed.
         adapter: Adapter to start from, or to sample and validate with.
         use_adapter: False samples from the base alone (the row without training).
         sampling: How `predict` and the callbacks sample; None takes `default_sampling` of the base.
@@ -78,6 +81,7 @@ class IDLoRA(L.LightningModule):
         reference_dropout: float = 0.0,
         text_dropout: float = 0.0,
         gradient_checkpointing: bool = True,
+        memory: Memory = Memory(),  # noqa: B008  (frozen)
         adapter: str | None = None,
         use_adapter: bool = True,
         sampling: Sampling | None = None,
@@ -97,18 +101,20 @@ class IDLoRA(L.LightningModule):
         self.upsampler, self.distilled_lora, self.gemma = upsampler, distilled_lora, gemma
         self.optimizer_settings, self.objective, self.seed = optimizer, objective, checked_seed(seed, "model.seed")
         self.first_frame_p, self.reference_dropout, self.text_dropout = chances
+        self.memory = memory if gradient_checkpointing else replace(memory, checkpointing="none")
         self.model = load_transformer(base, weights)
         self.text = load_text(base, weights, with_language_model=False)
         if text_dropout:
             self._empty = load_text(base, weights, gemma=gemma).encode([""])
         self._attach(adapter, use_adapter)
-        if gradient_checkpointing:
-            self.model.transformer.enable_gradient_checkpointing()
         self._pipeline: IDLoRAPipeline | None = None
-        self._changed, self.strict_loading = "", False  # checkpoints hold the adapter, not the frozen base
+        self._changed, self._memory_is_applied = "", self.memory.is_plain
 
     def _attach(self, adapter: str | None, use_adapter: bool) -> None:
+        self.strict_loading = False  # checkpoints hold the adapter, not the frozen base
         self.model.requires_grad_(False)
+        swapped_blocks(self.memory, len(self.model.transformer.transformer_blocks))  # refuses what does not fit
+        set_checkpointing(self.model, self.memory.checkpointing)
         if adapter is not None and use_adapter:
             self.in_context = attach_adapter(self.model, adapter, self.in_context)
         elif use_adapter:
@@ -117,12 +123,16 @@ class IDLoRA(L.LightningModule):
                 attach_lora(self.model, self.lora.rank, self.lora.alpha, self.lora.targets)
 
     def setup(self, stage: str) -> None:
-        """Refuse a precision that is not supported, and shards that were made for another base model."""
+        """Refuse a precision that is not supported, and shards of another base model; apply the memory settings."""
         refuse_precision(self.trainer.precision_plugin)
         data = getattr(self.trainer, "datamodule", None)
         found = data.indices if isinstance(data, PairedClips) and stage in ("fit", "validate") else {}
         for name, index in found.items():
             refuse_other_base(index, name, self.model.preset)
+        if not self._memory_is_applied:
+            self.trainer.precision_plugin.convert_module(self.model)  # rounds the base before it is coded
+            apply_memory(self.model, self.memory, self.trainer.strategy.root_device)
+            self._memory_is_applied = True
 
     def on_train_start(self) -> None:
         """Refuse an epoch whose last optimiser step would have fewer batches; tell what a resume changes."""
@@ -191,6 +201,7 @@ class IDLoRA(L.LightningModule):
             "lora": {} if lora is None else asdict(lora),
             "optimizer": asdict(self.optimizer_settings) | {"state_bits": state_bits(self.optimizer_settings)},
             "objective": asdict(self.objective),
+            "memory": {"weights": self.memory.weights},
         }
         return {
             **{f"model.{name}": getattr(self, name) for name in _SETTINGS},

@@ -640,10 +640,16 @@ def test_a_run_that_can_be_a_folder_is_not_refused(name):
     refuse_no_folder(name)
 
 
-@pytest.mark.parametrize("name", ["fit", "predict"])
+SEEDS = [("model.seed", 2**70), ("model.seed", -1), ("model.sampling.seed", END), ("seed_everything", 2**32)]
+
+
 @pytest.mark.parametrize(
-    ("key", "seed"),
-    [("model.seed", 2**70), ("model.seed", -1), ("model.sampling.seed", END), ("seed_everything", 2**32)],
+    ("name", "key", "seed"),
+    [
+        *(("fit", *one) for one in SEEDS),
+        ("predict", *SEEDS[0]),
+        *(pytest.param("predict", *one, marks=pytest.mark.slow) for one in SEEDS[1:]),
+    ],
 )
 def test_a_seed_out_of_range_is_named_by_its_key(name, key, seed):
     said = fails(idlora, *command(name), "--model.use_adapter=false", f"--{key}={seed}", "--run=run")

@@ -87,7 +87,13 @@ def test_both_ranks_give_equally_many_batches_whatever_one_of_them_loses(shard_f
 
 
 @pytest.mark.parametrize(
-    ("n_workers", "n_used"), [*((0, n) for n in range(8)), *((n, k) for n in (1, 4) for k in (1, 4, 7))]
+    ("n_workers", "n_used"),
+    [
+        *((0, n) for n in range(8)),
+        *((1, n) for n in (1, 4, 7)),
+        (4, 4),
+        *(pytest.param(4, n, marks=pytest.mark.slow) for n in (1, 7)),
+    ],
 )
 def test_a_resumed_run_replaces_the_same_clips_and_goes_on_counting(shard_folder, n_workers, n_used):
     spoil(shard_folder, "pair0001", "pair0002", "pair0009", "pair0020", "pair0021")

@@ -74,8 +74,14 @@ def fit(
     return {"seen": module.seen, "weight": module.weight.item(), "faults": state["faults"], "epoch": state["epoch"]}
 
 
-@pytest.mark.parametrize("n_workers", [0, 1, 4])
-@pytest.mark.parametrize(("stop", "accumulate"), [(2, 1), (5, 1), (6, 2)])
+CASES = [(n_workers, stop, accumulate) for n_workers in (0, 1, 4) for stop, accumulate in ((2, 1), (5, 1), (6, 2))]
+SLOW = {(4, 2, 1), (4, 5, 1), (1, 2, 1)}
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "stop", "accumulate"),
+    [pytest.param(*case, marks=[pytest.mark.slow] if case in SLOW else []) for case in CASES],
+)
 def test_a_resumed_training_sees_what_was_left(damaged, tmp_path, n_workers, stop, accumulate):
     settings = {"num_workers": n_workers, "accumulate": accumulate}
     whole = fit(damaged, tmp_path / "whole", N_STEPS, **settings)

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 import tarfile
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -102,13 +103,19 @@ def moving() -> Callable[..., list[np.ndarray]]:
     return shaded
 
 
-@pytest.fixture
-def videos(tmp_path: Path) -> Path:
-    """Two speakers: ann with videos of 20, 19 and 5 frames, bob with one of 50."""
-    folder = tmp_path / "videos"
+@pytest.fixture(scope="session")
+def kept_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two speakers: ann with videos of 20, 19 and 5 frames, bob with one of 50; tests must leave them as they are."""
+    folder = tmp_path_factory.mktemp("kept") / "videos"
     for name, n_frames, seed in (("ann/a", 20, 0), ("ann/b c", 19, 1), ("ann/short", 5, 2), ("bob/long", 50, 3)):
         noise_video(folder / f"{name}.mp4", n_frames, seed=seed)
     return folder
+
+
+@pytest.fixture
+def videos(kept_videos: Path, tmp_path: Path) -> Path:
+    """A copy of `kept_videos`."""
+    return shutil.copytree(kept_videos, tmp_path / "videos")
 
 
 @pytest.fixture

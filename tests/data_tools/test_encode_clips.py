@@ -1,6 +1,7 @@
 """Pairs of real files become samples, shards and batches through the real diffusers classes at tiny size."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,15 +28,17 @@ from idlora_pl.generation.sampling import default_sampling
 from idlora_pl.media.reading import read_audio, read_clip
 from idlora_pl.media.writing import write_audio
 from idlora_pl.method.tokens import patchify_audio
+from tests.data_tools.conftest import PROMPT
 from tests.media.conftest import write_floats
 
 
-@pytest.fixture
-def pairs(videos, tmp_path, prompt) -> Path:
-    """Two pairs of 17 frames at 64x64 by one speaker."""
+@pytest.fixture(scope="module")
+def kept_pairs(kept_videos, tmp_path_factory) -> Path:
+    """Two pairs of 17 frames at 64x64 by one speaker; tests must leave them as they are."""
+    folder = tmp_path_factory.mktemp("pairs")
     cut_clips(
-        str(videos),
-        str(tmp_path / "cut"),
+        str(kept_videos),
+        str(folder / "cut"),
         size="64",
         frames=17,
         clips_per_video=1,
@@ -44,7 +47,14 @@ def pairs(videos, tmp_path, prompt) -> Path:
         any_sound=True,
         workers=1,
     )
-    pair_clips(str(tmp_path / "cut" / "clips.jsonl"), str(tmp_path / "pairs.jsonl"), prompt=prompt)
+    pair_clips(str(folder / "cut" / "clips.jsonl"), str(folder / "pairs.jsonl"), prompt=PROMPT)
+    return folder
+
+
+@pytest.fixture
+def pairs(kept_pairs, tmp_path) -> Path:
+    """A copy of `kept_pairs`."""
+    shutil.copytree(kept_pairs, tmp_path, dirs_exist_ok=True)
     return tmp_path / "pairs.jsonl"
 
 

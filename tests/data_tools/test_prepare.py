@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from data_tools.prepare import main, prepare_parser
 from idlora_pl.data.shards import sha256_of
 from idlora_pl.data.stream import open_shards
+from tests.data_tools.conftest import noise_video
 
 CONFIG = """
 cut_clips: {size: "64", frames: 17, centre_crop: true, any_sound: true, speaker_from: folder, consent: signed,
@@ -34,12 +36,19 @@ POINTS = (
 LAST_POINTS = ("samples/rejected.jsonl", "shards/pairs-000000.tar", "shards/index.json")
 
 
-@pytest.fixture
-def raw(tmp_path, write_video) -> Path:
-    """Two speakers with three videos each."""
+@pytest.fixture(scope="module")
+def kept_raw(tmp_path_factory) -> Path:
+    """Two speakers with three videos each; tests must leave them as they are."""
+    folder = tmp_path_factory.mktemp("kept") / "raw"
     for k in range(6):
-        write_video(tmp_path / "raw" / ("ann" if k < 3 else "bob") / f"v{k}.mp4", 18 + k, seed=k)
-    return tmp_path / "raw"
+        noise_video(folder / ("ann" if k < 3 else "bob") / f"v{k}.mp4", 18 + k, seed=k)
+    return folder
+
+
+@pytest.fixture
+def raw(kept_raw, tmp_path) -> Path:
+    """A copy of `kept_raw`."""
+    return shutil.copytree(kept_raw, tmp_path / "raw")
 
 
 @pytest.fixture

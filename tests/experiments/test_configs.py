@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ class ParserOnly(IDLoRACLI):
         """Run nothing."""
 
 
+@cache
 def parsed(*configs: Path) -> dict[str, object]:
     """Return what `idlora fit` would run with, by dotted key."""
     arguments = [text for config in configs for text in ("-c", str(config))]
@@ -41,6 +43,7 @@ def parsed(*configs: Path) -> dict[str, object]:
         IDLoRA,
         PairedClips,
         args=["fit", *arguments],
+        command="fit",
         parser_kwargs={"parser_mode": "omegaconf+"},
         auto_configure_optimizers=False,
         seed_everything_default=False,

@@ -6,6 +6,7 @@ script; header entries are those of the public files of LTX-2.3, with the sizes 
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -80,6 +81,7 @@ MAPS = {
 }
 
 
+@cache
 def authors_name(part, name):
     """The authors' name of a tensor of a diffusers network."""
     prefix, table = MAPS[part]

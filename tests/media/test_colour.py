@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from idlora_pl.media.clip import MediaError
+from idlora_pl.media.colour import Screen
+from idlora_pl.media.decoding import to_rgb
 from idlora_pl.media.reading import read_clip, read_image
 from idlora_pl.media.strips import read_strips
 from tests.media.conftest import four_corners
@@ -98,7 +100,7 @@ TO_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164,
 SHOWN = np.array([[0, 0, 0], [60, 60, 60], [128, 128, 128], [200, 200, 200], [160, 110, 90], [90, 120, 160]]) / 255
 
 
-@pytest.mark.parametrize(("name", "trc"), [("pq", 16), ("hlg", 18)])
+@pytest.mark.parametrize(("name", "trc"), [pytest.param("pq", 16, marks=pytest.mark.slow), ("hlg", 18)])
 def test_hdr_is_shown_in_the_range_of_bt_709(tmp_path, name, trc):
     nits = [WHITE_NITS * TO_2020 @ colour**2.4 for colour in SHOWN]
     given = [pq(colour) if name == "pq" else hlg(colour) for colour in nits]
@@ -123,6 +125,23 @@ def test_wide_colours_without_hdr_are_those_of_bt_709(tmp_path):
     write_stripes(tmp_path / "a.mkv", given, 9, full=False, trc=14, primaries=9)
     for reader, found in read_both(tmp_path / "a.mkv").items():
         assert np.abs(found - 255 * SHOWN).max() <= 10, reader
+
+
+def test_a_frame_looks_the_same_after_frames_of_other_kinds():
+    random = np.random.default_rng(0)
+    kinds = [("yuv420p", 1, 1), ("yuv420p", 1, 2), ("yuv420p", 9, 1), ("yuv444p", 5, 1), ("gray", 2, 0), ("rgba", 2, 0)]
+    frames = []
+    for height, width in ((32, 48), (48, 32), (64, 64)):
+        pixels = random.integers(0, 256, (height, width, 3), np.uint8)
+        for form, matrix, full in kinds:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=form)
+            frame.colorspace, frame.color_range = matrix, full
+            frames.append(frame)
+    screen = Screen("a.mkv")
+    for index in [*random.permutation(len(frames)), *random.permutation(len(frames))]:
+        for size in (None, (32, 32)):
+            found = to_rgb(frames[index], screen, size=size)
+            assert torch.equal(found, to_rgb(frames[index], Screen("a.mkv"), size=size)), (kinds[index % 6], size)
 
 
 def test_colours_that_cannot_be_converted_are_refused_by_name(tmp_path):

@@ -83,7 +83,10 @@ def columns_of(text):
     return found
 
 
-@pytest.mark.parametrize("width", range(60, 200))
+WIDTHS = [*range(60, 200, 2), *(pytest.param(width, marks=pytest.mark.slow) for width in range(61, 200, 2))]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_at_every_width_each_line_ends_with_its_border_and_no_cell_is_lost(width):
     table = wide_table()
     text = printed(table, width)

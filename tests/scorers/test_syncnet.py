@@ -148,6 +148,12 @@ def reference_head(weights: dict[str, Tensor], name: str, features: Tensor) -> T
     return (hidden @ weights[f"{name}.3.weight"].T + weights[f"{name}.3.bias"])[0]
 
 
+@pytest.fixture(scope="module")
+def embedded(network: SyncNet, clip: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """What the network makes of the clip."""
+    return network.embed(clip[0], 16_000, clip[1], 25.0)
+
+
 def test_the_published_layout_is_loaded_key_by_key(network: SyncNet) -> None:
     stored = published_tensors()
     found = {name: value for name, value in network.state_dict().items() if "num_batches" not in name}
@@ -179,9 +185,8 @@ def test_a_file_of_another_layout_is_refused(
         load_syncnet(tmp_path / "wrong.model")
 
 
-def test_both_streams_equal_a_second_formulation(network: SyncNet, clip: tuple[Tensor, Tensor]) -> None:
-    waveform, crops = clip
-    sound, mouth = network.embed(waveform, 16_000, crops, 25.0)
+def test_both_streams_equal_a_second_formulation(clip: tuple[Tensor, Tensor], embedded: tuple[Tensor, Tensor]) -> None:
+    (waveform, crops), (sound, mouth) = clip, embedded
     assert sound.shape == mouth.shape == (10, 1024)
     weights, cepstra = published_tensors(), mfcc(as_16_bit(waveform, 16_000)).float()
     # One step of either chunk of frames, and the last.
@@ -196,10 +201,9 @@ def test_both_streams_equal_a_second_formulation(network: SyncNet, clip: tuple[T
 
 @pytest.mark.parametrize("shift", [1, 3])
 def test_sound_that_is_early_by_k_frames_is_the_same_vectors_k_steps_earlier(
-    network: SyncNet, clip: tuple[Tensor, Tensor], shift: int
+    network: SyncNet, clip: tuple[Tensor, Tensor], embedded: tuple[Tensor, Tensor], shift: int
 ) -> None:
-    waveform, crops = clip
-    sound, mouth = network.embed(waveform, 16_000, crops, 25.0)
+    (waveform, crops), (sound, mouth) = clip, embedded
     early, same = network.embed(F.pad(waveform[640 * shift :], (0, 640 * shift)), 16_000, crops, 25.0)
     assert torch.equal(mouth, same)
     # the first 10 ms have no sample before them, so the filter starts differently there
@@ -217,9 +221,10 @@ def test_the_same_clip_gives_the_same_numbers(network: SyncNet, clip: tuple[Tens
 
 
 @pytest.mark.slow
-def test_frames_of_another_rate_are_seen_at_25_fps(network: SyncNet, clip: tuple[Tensor, Tensor]) -> None:
-    waveform, crops = clip
-    expected = network.embed(waveform, 16_000, crops, 25.0)
+def test_frames_of_another_rate_are_seen_at_25_fps(
+    network: SyncNet, clip: tuple[Tensor, Tensor], embedded: tuple[Tensor, Tensor]
+) -> None:
+    (waveform, crops), expected = clip, embedded
     doubled = network.embed(waveform, 16_000, crops.repeat_interleave(2, 0), 50.0)
     assert torch.equal(doubled[1], expected[1])
     assert torch.equal(doubled[0], expected[0])

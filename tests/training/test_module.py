@@ -109,7 +109,7 @@ def test_a_checkpoint_holds_the_adapter_and_loads_without_pickles(make_module, m
     assert (tmp_path / "kept.ckpt").stat().st_size < 3 * 4 * n_weights + 500_000
 
 
-@pytest.mark.parametrize("n_workers", [0, 2])
+@pytest.mark.parametrize("n_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_run_equals_an_uninterrupted_one(make_module, make_trainer, make_data, tmp_path, n_workers):
     whole, before, after = make_module(), make_module(), make_module()
     keep = ModelCheckpoint(tmp_path, filename="kept", every_n_train_steps=4)
@@ -128,7 +128,8 @@ def test_clips_that_could_not_be_read_are_counted_in_the_log(make_module, make_t
     keys = open_shards(str(folder)).index.shards[0].keys
     spoil(folder, *keys[:2])
     trainer = make_trainer(max_epochs=1)
-    trainer.fit(make_module(), datamodule=make_data(shards=str(folder), on_fault="skip"))
+    data = make_data(shards=str(folder), on_fault="skip", batch_size=4)
+    trainer.fit(make_module(), datamodule=data)
     assert trainer.callback_metrics["data/left_out"] == 2
     trainer = make_trainer(max_epochs=1)
     trainer.fit(make_module(), datamodule=make_data())
@@ -178,7 +179,7 @@ def test_the_coin_of_a_training_step_is_that_of_the_objective(
         return losses(batch, noise, *rest, **settings)
 
     monkeypatch.setattr(module, "losses", watched)
-    make_trainer(max_steps=3).fit(module, datamodule=make_data())
+    make_trainer(max_steps=3).fit(module, datamodule=make_data(batch_size=3))
     assert {len(set(tossed)) for tossed in coins} == kinds
     assert len(set(coins)) > 1
 

@@ -1,0 +1,1 @@
+"""What a training step and a guided step cost: rows that are data, and what was measured."""
