@@ -44,6 +44,12 @@ Entry = dict[str, Any]
 """One entry of a prompt file, as `idlora_pl.benchmark.items.read_prompts` returns it."""
 
 
+def _refuse_no_probability(**chances: float) -> None:
+    for name, chance in chances.items():
+        if not 0.0 <= chance <= 1.0:
+            raise ValueError(f"{name} is a probability in [0, 1]; got {chance}")
+
+
 class IDLoRA(L.LightningModule):
     """Train an in-context LoRA of a base model, validate it, and generate with it.
 
@@ -90,17 +96,15 @@ class IDLoRA(L.LightningModule):
         seed: int = 42,
     ) -> None:
         super().__init__()
-        chances = (first_frame_p, reference_dropout, text_dropout)
-        for name, chance in zip(("first_frame_p", "reference_dropout", "text_dropout"), chances, strict=True):
-            if not 0.0 <= chance <= 1.0:
-                raise ValueError(f"{name} is a probability in [0, 1]; got {chance}")
+        chances = {"first_frame_p": first_frame_p, "reference_dropout": reference_dropout, "text_dropout": text_dropout}
+        _refuse_no_probability(**chances)
         sampling = sampling or default_sampling(base)
         refuse_missing_weights(sampling, base, upsampler=bool(upsampler), distilled_lora=bool(distilled_lora))
         refuse_missing_files(upsampler=upsampler, distilled_lora=distilled_lora)
         self.base, self.weights, self.in_context, self.lora, self.sampling = base, weights, in_context, lora, sampling
         self.upsampler, self.distilled_lora, self.gemma = upsampler, distilled_lora, gemma
         self.optimizer_settings, self.objective, self.seed = optimizer, objective, checked_seed(seed, "model.seed")
-        self.first_frame_p, self.reference_dropout, self.text_dropout = chances
+        self.first_frame_p, self.reference_dropout, self.text_dropout = chances.values()
         self.memory = memory if gradient_checkpointing else replace(memory, checkpointing="none")
         self.model = load_transformer(base, weights)
         self.text = load_text(base, weights, with_language_model=False)

@@ -12,12 +12,7 @@ from idlora_pl.cli.tools import TOOLS, run_tool
 HELP = """
 import sys
 from idlora_pl.cli import main
-<<<<<<< HEAD:tests/cli/test_tools.py
-from idlora_pl.cli.tools import TOOLS
-for name in TOOLS:
-=======
 for name in sys.argv[1:]:
->>>>>>> main:tests/test_tools.py
     try:
         main([name, "--help"])
     except SystemExit as ended:
