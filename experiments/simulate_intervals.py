@@ -20,7 +20,8 @@ from rich.progress import track
 from scipy.stats import norm
 
 from idlora_pl.files import replacing
-from idlora_pl.metrics.lip_lag import CHANCE, lag_correlations, syllables
+from idlora_pl.metrics.chance import CHANCE
+from idlora_pl.metrics.lip_lag import lag_correlations, syllables
 from idlora_pl.report.build import build_table
 from idlora_pl.report.findings import Claim, finding
 from idlora_pl.report.formats import sheet_markdown

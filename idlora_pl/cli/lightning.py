@@ -27,6 +27,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from idlora_pl.cli import tools
 from idlora_pl.cli.replaced_lists import replaced_lists
 from idlora_pl.data.datamodule import PairedClips
+from idlora_pl.distributed import set_up_torch
 from idlora_pl.method.noise import checked_seed
 from idlora_pl.training.callbacks import SaveAdapter, ScoreClips, WriteClips
 from idlora_pl.training.metrics_file import MetricsFile
@@ -48,12 +49,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 }
 """Of the released configs where they say something; the rest is what a long run on one device wants."""
 
-DESCRIPTION = (
-    "Train ID-LoRA, sample with it, score and tabulate. These tools have a --help of their own: `idlora adapter` "
-    "(an adapter file), `idlora parity` (a folder of the authors' numbers), `idlora score` (a folder of clips), "
-    "`idlora doctor` (the scorers), `idlora manifest` (a benchmark), `idlora table` (a scores.jsonl) "
-    "and `idlora study` (people's answers)."
-)
+DESCRIPTION = "Train ID-LoRA, and sample with it; `idlora --help` lists all commands."
 
 WANDB = ("api.wandb.ai", 443)
 
@@ -236,6 +232,7 @@ def run(arguments: list[str] | None) -> None:
     Args:
         arguments: The command and its options; None takes those of the process.
     """
+    set_up_torch()
     silence()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     try:

@@ -7,15 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from idlora_pl.cli.study import study
-from idlora_pl.report.page.folder import write_page
 from idlora_pl.report.source import read_table
 from idlora_pl.report.table import COLUMNS, Column
 from idlora_pl.report.text import show, to_rich
-from idlora_pl.report.write import write_report
-from idlora_pl.scorers.card import Score
-from idlora_pl.scorers.registry import CARDS
-from idlora_pl.study.published import is_published_study
+from idlora_pl.report.yaml_checks import is_published_study
+from idlora_pl.scorers.scores import SCORES, Score
 
 
 def table(arguments: list[str]) -> None:
@@ -42,6 +38,8 @@ def table(arguments: list[str]) -> None:
         if options.html is not None:
             raise ValueError(f"{options.file} is a study without clips; leave out --html, or give a table with scores")
         tables = ["--tables", str(options.output)] if options.output else []
+        from idlora_pl.cli.study import study  # loads scipy.stats, which takes a third of this command's time
+
         study(["analyse", str(options.file), "--runs", str(options.runs), *tables])
         return
     known = known_columns()
@@ -49,8 +47,14 @@ def table(arguments: list[str]) -> None:
     found, scores = read_table(options.file, runs_dir=options.runs, known=known, paired=paired)
     console = Console()
     show(to_rich(found, console.width), console)
-    written = [] if options.output is None else write_report(found, scores, options.output, known=known)
+    written = []
+    if options.output is not None:
+        from idlora_pl.report.write import write_report  # loads matplotlib
+
+        written += write_report(found, scores, options.output, known=known)
     if options.html is not None:
+        from idlora_pl.report.page.folder import write_page  # loads torch, to read and draw clips
+
         written.append(write_page(found, scores, options.html, known=known))
     for path in written:
         console.print(f"wrote {path}", markup=False, soft_wrap=True)
@@ -58,7 +62,7 @@ def table(arguments: list[str]) -> None:
 
 def known_columns() -> dict[str, Column]:
     """Return the columns of all scores that scorers give, and those of tables by name."""
-    return {score.name: as_column(score) for card in CARDS.values() for score in card.scores} | COLUMNS
+    return {score.name: as_column(score) for scores in SCORES.values() for score in scores} | COLUMNS
 
 
 def as_column(score: Score) -> Column:

@@ -18,8 +18,9 @@ from idlora_pl.metrics.clip_mean import ClipMean
 from idlora_pl.report.formats import to_markdown
 from idlora_pl.report.source import table_from_scores
 from idlora_pl.results.scores_file import append_scores, read_scores
-from idlora_pl.scorers.card import Card, Score
+from idlora_pl.scorers.card import Card
 from idlora_pl.scorers.registry import CARDS
+from idlora_pl.scorers.scores import Score
 
 ONE = ("--scorers", "nano_phonemes")
 

@@ -12,8 +12,9 @@ from idlora_pl.cli.table import table
 from idlora_pl.media.reading import read_clip
 from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import append_scores, read_scores
-from idlora_pl.scorers.card import Card, Score
+from idlora_pl.scorers.card import Card
 from idlora_pl.scorers.registry import CARDS
+from idlora_pl.scorers.scores import Score
 from idlora_pl.scorers.weights import MissingWeights, WeightFile
 
 
