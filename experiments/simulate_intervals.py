@@ -252,8 +252,7 @@ def main(
         heads, *lines = makers[name](n, np.random.default_rng(seed))
         summary = (makers[name].__doc__ or "").splitlines()[0]
         sheet = Sheet(heads, tuple(lines), f"{summary} {n} trials, seed {seed}.", n_left=1)
-        for table in fitted(sheet, console.width):
-            console.print(table)
+        console.print(fitted(sheet, console.width))
         written += [*sheet_markdown(sheet), ""]
     if output is not None:
         with replacing(output) as partial:

@@ -96,7 +96,7 @@ def _analyse(options: argparse.Namespace) -> None:
     else:
         found = own_outcome(options.study, options.answers, options.failures_allowed)
     console = Console()
-    tables = [table for sheet in found.sheets for table in fitted(sheet, console.width)]
+    tables = [fitted(sheet, console.width) for sheet in found.sheets]
     show([*tables, *(Text(note, style="dim") for note in found.notes)], console)
     written = [] if options.tables is None else write_tables(found, options.tables)
     if options.output is not None:
