@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace, set_parsing_settings
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.plugins import CheckpointIO
@@ -33,6 +33,7 @@ from idlora_pl.training.callbacks import SaveAdapter, ScoreClips, WriteClips
 from idlora_pl.training.metrics_file import MetricsFile
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.precision import BFloat16Base, checked_precision
+from idlora_pl.training.progress import StepProgressBar
 from idlora_pl.training.run_folder import SaveConfig, held, refuse_finished, refuse_no_folder, resume_folder, start_of
 from idlora_pl.training.saving import FOLDER, LocalCheckpoints, SaveCheckpoints
 from idlora_pl.training.stopping import StopOnSignal
@@ -179,6 +180,8 @@ class IDLoRACLI(LightningCLI):
         name = "config.yaml" if is_fit else f"{self.subcommand}.yaml"
         # first, because an adapter tells the checksum of this file
         kwargs["callbacks"] = [SaveConfig(self._parser(self.subcommand), config, own / name), StopOnSignal(), *found]
+        if given.enable_progress_bar is not False and not any(isinstance(each, ProgressBar) for each in found):
+            kwargs["callbacks"].append(StepProgressBar())
         if is_fit and not given.fast_dev_run:
             kwargs["callbacks"] += _keepers(found, with_checkpoints=given.enable_checkpointing is not False)
         if is_fit and config.trainer.logger in (None, True):

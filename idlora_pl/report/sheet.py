@@ -67,7 +67,8 @@ def _thin(sheet: Sheet) -> Sheet:
 
 def _listed(sheet: Sheet) -> Sheet:
     """Give each cell a line of its own, column after column."""
-    lines, quoted = [], set()
+    lines: list[tuple[str, ...]] = []
+    quoted: set[int] = set()
     for place in range(sheet.n_left, len(sheet.heads)):
         for number, line in enumerate(sheet.lines):
             quoted |= {len(lines)} if number in sheet.quoted else set()
