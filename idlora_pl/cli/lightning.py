@@ -6,16 +6,14 @@ of `idlora` can act on is left out, by its words; everything else is heard.
 
 from __future__ import annotations
 
-import difflib
 import logging
-import re
 import shlex
 import socket
 import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, ProgressBar
@@ -25,6 +23,7 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from idlora_pl.cli import tools
+from idlora_pl.cli.command import OneLineParser
 from idlora_pl.cli.replaced_lists import replaced_lists
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.distributed import set_up_torch
@@ -243,8 +242,8 @@ def run(arguments: list[str] | None) -> None:
             IDLoRA,
             PairedClips,
             args=arguments,
-            parser_class=OneLineParser,
-            parser_kwargs={"parser_mode": "omegaconf+", "description": DESCRIPTION},
+            parser_class=LightningParser,
+            parser_kwargs={"prog": "idlora", "parser_mode": "omegaconf+", "description": DESCRIPTION},
             save_config_callback=None,
             auto_configure_optimizers=False,
             seed_everything_default=42,
@@ -256,19 +255,9 @@ def run(arguments: list[str] | None) -> None:
 BAD_INPUT = (*tools.BAD_INPUT, MisconfigurationException)
 """As of the tools, and what Lightning says of settings."""
 
-_UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
 
-
-class OneLineParser(LightningArgumentParser):
+class LightningParser(OneLineParser, LightningArgumentParser):
     """LightningCLI's parser, without a page of usage before each error."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print one line and exit with status 2."""
-        parser = getattr(ex, "subcommand_parser", None) or self
-        command = " ".join(["idlora", *parser.prog.replace(" [options]", "").split()[1:]])
-        known = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
-        print(f"idlora: {_sentence(message, known)}; `{command} --help` lists the options", file=sys.stderr)
-        sys.exit(2)
 
 
 def sentence(error: Exception) -> str:
@@ -278,19 +267,6 @@ def sentence(error: Exception) -> str:
         line = line.rstrip(".")
         return f"the trainer cannot run with these settings ({line}); correct them, as with --trainer.accelerator=cpu"
     return line
-
-
-def _sentence(message: str, known: list[str]) -> str:
-    """Put a message on one line and add the nearest of the known names to an unknown one.
-
-    Example:
-        >>> _sentence("unrecognized arguments: --model.lora.rang=3", ["model.lora.rank", "model.seed"])
-        'unrecognized arguments: --model.lora.rang=3; did you mean model.lora.rank?'
-    """
-    line = " ".join(message.split())
-    unknown = _UNKNOWN.search(line)
-    near = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.5) if unknown else []
-    return f"{line}; did you mean {near[0]}?" if near else line
 
 
 _WARNINGS = (

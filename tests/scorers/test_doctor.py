@@ -3,13 +3,14 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from idlora_pl.benchmark.items import read_prompts
-from idlora_pl.cli.doctor import doctor
+from idlora_pl.cli.tools import call_tool
 from idlora_pl.media.reading import read_recording
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.words import GrammarErrors, TranscriptErrorRate
@@ -22,6 +23,8 @@ from idlora_pl.scorers.registry import CARDS
 from idlora_pl.scorers.scores import Score
 from idlora_pl.scorers.weights import MissingLibrary, UnusableInput, WeightFile
 from idlora_pl.scorers.words.cards import grid_errors
+
+doctor = partial(call_tool, "doctor")
 
 NETWORK = ASSETS / "instruments.safetensors"
 
