@@ -27,9 +27,10 @@ from data_tools import (
     write_shards,
 )
 from data_tools.pairing.consents import UNKNOWN, refuse_unknown, speakers_of
-from data_tools.verb.command import flags_of, sentence_of, spelt_out
+from data_tools.verb.command import sentence_of
 from data_tools.verb.ledger import opened_ledger
 from data_tools.verb.lists import Row, read_rows, write_rows
+from idlora_pl.cli.command import flags_of, spelt_out
 from idlora_pl.cli.replaced_lists import replaced_lists
 from idlora_pl.data.shards import INDEX_NAME
 from idlora_pl.files import replacing

@@ -210,10 +210,15 @@ def main() -> None:
         run_jobs(sampling_jobs(output, size), output / "logs")
     with phase("scoring"):
         for row in ROWS:
-            clips = [] if row == "real" else ["--clips", str(output / "sampling" / row.replace(" ", "_") / "clips")]
-            clips += ["--bound", "vae", "--base", "nano"] if row == CODECS else []
-            common = [str(output / "data/test/prompts.json"), "--row", row, "--scores", str(output / "scores.jsonl")]
-            score([*common, *clips, "--scorers", "nano"])
+            score(
+                output / "data/test/prompts.json",
+                row=row,
+                scores=output / "scores.jsonl",
+                clips=None if row == "real" else output / "sampling" / row.replace(" ", "_") / "clips",
+                bound="vae" if row == CODECS else None,
+                base="nano",
+                scorers="nano",
+            )
     report(output, size, seconds)
 
 

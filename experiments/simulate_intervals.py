@@ -20,7 +20,8 @@ from rich.progress import track
 from scipy.stats import norm
 
 from idlora_pl.files import replacing
-from idlora_pl.metrics.lip_lag import CHANCE, lag_correlations, syllables
+from idlora_pl.metrics.chance import CHANCE
+from idlora_pl.metrics.lip_lag import lag_correlations, syllables
 from idlora_pl.report.build import build_table
 from idlora_pl.report.findings import Claim, finding
 from idlora_pl.report.formats import sheet_markdown
@@ -251,8 +252,7 @@ def main(
         heads, *lines = makers[name](n, np.random.default_rng(seed))
         summary = (makers[name].__doc__ or "").splitlines()[0]
         sheet = Sheet(heads, tuple(lines), f"{summary} {n} trials, seed {seed}.", n_left=1)
-        for table in fitted(sheet, console.width):
-            console.print(table)
+        console.print(fitted(sheet, console.width))
         written += [*sheet_markdown(sheet), ""]
     if output is not None:
         with replacing(output) as partial:

@@ -240,7 +240,7 @@ def test_modules_and_functions_are_short(path):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             n_code = code_lines(node, source.splitlines())
-            if name_of(path) == f"data_tools.{node.name}":
+            if name_of(path) == f"data_tools.{node.name}" or room_of(name_of(path)) == "idlora_pl.cli":
                 n_code -= node.body[0].lineno - node.lineno  # a verb's parameters are its command line
             assert n_code <= MAX_FUNCTION_LINES, f"{path}:{node.lineno}: {node.name} has {n_code} lines"
 

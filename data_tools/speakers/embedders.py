@@ -22,9 +22,10 @@ from idlora_pl.metrics.speaker import SpeakerSimilarity, VoiceSimilarity
 from idlora_pl.nano import face
 from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.world import speaker
-from idlora_pl.scorers.card import Card, Score
+from idlora_pl.scorers.card import Card
 from idlora_pl.scorers.loading import refuse_unavailable
 from idlora_pl.scorers.registry import card_named
+from idlora_pl.scorers.scores import Score
 from idlora_pl.scorers.weights import Unavailable
 
 View = Literal["voice", "face"]

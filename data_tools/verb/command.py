@@ -1,35 +1,15 @@
 """How a verb runs from the command line and what it prints at its end; bad input ends it with a sentence, status 1."""
 
 import errno
-import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 
 from data_tools.verb.lists import Row
-from idlora_pl.cli.replaced_lists import replaced_lists
-
-
-def flags_of(tool: Callable[..., None]) -> set[str]:
-    """Return the options of a tool that are false by default."""
-    return {f"--{name}" for name, value in inspect.signature(tool).parameters.items() if value.default is False}
-
-
-def spelt_out(words: Sequence[str], flags: set[str]) -> list[str]:
-    """Give flags that stand without a value the value true.
-
-    Example:
-        >>> spelt_out(["in", "--verify", "--name", "a"], {"--verify"})
-        ['in', '--verify=true', '--name', 'a']
-    """
-    return [
-        f"{word}=true" if word in flags and following not in ("true", "false") else word
-        for word, following in zip(words, [*words[1:], ""], strict=True)
-    ]
+from idlora_pl.cli.command import call
 
 
 def sentence_of(error: Exception) -> str:
@@ -48,14 +28,11 @@ def sentence_of(error: Exception) -> str:
 def run(tool: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
     """Run a function with arguments from the command line (or from `arguments`, for tests).
 
-    Required parameters are positional, the others are options, --help shows the function's docstring. An option
-    that is true or false may be given without a value: `--verify`.
+    `idlora_pl.cli.command` says how.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        for said in replaced_lists(given):
-            print(f"{tool.__name__}: {said}", file=sys.stderr)
-        auto_cli(tool, args=spelt_out(given, flags_of(tool)), as_positional=True, allow_abbrev=False)
+        call(tool, given, prog=tool.__name__)
     except (ValueError, OSError) as error:
         sys.exit(f"{tool.__name__}: {sentence_of(error)}")
 

@@ -1,4 +1,4 @@
-"""The `idlora` command: the tools of `idlora_pl.cli.tools`, and Lightning's fit, validate, test and predict."""
+"""The `idlora` command: a table of all commands, tools, and Lightning's fit, validate, test and predict."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import os
 import sys
 from importlib import import_module
 
-import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from idlora_pl.cli.tools import TOOLS, run_tool
-from idlora_pl.distributed import close_at_exit
-
-TRAINER = ("fit", "validate", "test", "predict")
-"""The commands that are Lightning's."""
+from idlora_pl.cli.tools import COMMANDS, TOOLS, run_tool
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,17 +22,34 @@ def main(arguments: list[str] | None = None) -> None:
     """
     given = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if given and not given[0].startswith("-") and given[0] not in (*TRAINER, *TOOLS):
+    if not given or given[0] in ("-h", "--help"):
+        _print_commands()
+        sys.exit(0 if given else 2)
+    if not given[0].startswith("-") and given[0] not in COMMANDS:
         print(f"idlora: {_unknown(given[0])}", file=sys.stderr)
         sys.exit(2)
-    close_at_exit()
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")
-    if given and given[0] in TOOLS:
+    if given[0] in TOOLS:
         run_tool(given[0], given[1:])
     else:
         # Lightning takes seconds to load, which no tool should wait for
         import_module("idlora_pl.cli.lightning").run(arguments)
+
+
+def _print_commands() -> None:
+    """Print every command with one line."""
+    title = Text("usage: idlora COMMAND [options]")
+    table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    for heading in ("", "command", "what it does"):
+        table.add_column(heading)
+    group = ""
+    for name, command in COMMANDS.items():
+        if group and command.group != group:
+            table.add_row()
+        table.add_row("" if command.group == group else f"[bold]{command.group}", f"[cyan]{name}", command.what)
+        group = command.group
+    console = Console()
+    console.print(table)
+    console.print("\n`idlora COMMAND --help` lists the options of a command.", highlight=False)
 
 
 def _unknown(command: str) -> str:
@@ -42,8 +57,8 @@ def _unknown(command: str) -> str:
 
     Example:
         >>> _unknown("tabel")
-        "there is no command 'tabel', did you mean table? It has fit, validate, test, predict, ..., study, table"
+        "there is no command 'tabel', did you mean table? It has fit, validate, test, predict, ..., manifest, parity"
     """
-    known = (*TRAINER, *TOOLS)
-    near = difflib.get_close_matches(command, known, n=1)
-    return f"there is no command {command!r}{f', did you mean {near[0]}?' if near else '.'} It has {', '.join(known)}"
+    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    listed = ", ".join(COMMANDS)
+    return f"there is no command {command!r}{f', did you mean {near[0]}?' if near else '.'} It has {listed}"

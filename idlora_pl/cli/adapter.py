@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -36,25 +34,26 @@ _PROGRAMS = {
 }
 
 
-def adapter(arguments: list[str]) -> None:
-    """Print what an adapter file holds; with --output also write it in the style of ComfyUI or diffusers."""
-    parser = argparse.ArgumentParser(prog="idlora adapter", description=adapter.__doc__)
-    parser.add_argument("file", type=Path, help="safetensors of ours, the authors, ComfyUI, diffusers or peft")
-    parser.add_argument("--output", type=Path, help="where to write it again; for diffusers a folder or a file")
-    parser.add_argument("--style", choices=get_args(AdapterStyle), default="comfyui", help="style of --output")
-    options = parser.parse_args(arguments)
-    found = read_adapter(options.file)
+def adapter(file: Path, *, output: Path | None = None, style: AdapterStyle = "comfyui") -> None:
+    """Print what an adapter file holds; with --output also write it in the style of ComfyUI or diffusers.
+
+    Args:
+        file: safetensors of ours, the authors, ComfyUI, diffusers or peft.
+        output: Where to write it again; for diffusers a folder or a file.
+        style: Style of --output.
+    """
+    found = read_adapter(file)
     console = Console()
-    table = Table(show_header=False, title=str(options.file), title_justify="left")
+    table = Table(show_header=False, title=str(file), title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in describe(found).items():
         table.add_row(name, value)
     console.print(table)
-    if options.output is not None:
+    if output is not None:
         if len(found.idle) == len(found.linears):
-            raise ValueError(f"{options.file} changes nothing, so it is not written again; pass a trained adapter")
-        console.print(f"wrote {write_adapter(options.output, found, style=options.style)}", soft_wrap=True)
+            raise ValueError(f"{file} changes nothing, so it is not written again; pass a trained adapter")
+        console.print(f"wrote {write_adapter(output, found, style=style)}", soft_wrap=True)
 
 
 def describe(found: Adapter) -> dict[str, str]:

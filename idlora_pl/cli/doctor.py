@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,30 +17,38 @@ from idlora_pl.scorers.weights import WEIGHTS
 _COLOURS = {"passed": "green", "failed": "red", "error": "red", "not run": "yellow", "none": "dim"}
 
 
-def doctor(arguments: list[str]) -> None:
-    """List scorers: weights found or the command that gets them, libraries, anchors passed, failed or not run."""
-    parser = argparse.ArgumentParser(prog="idlora doctor", description=doctor.__doc__)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help=f"folder of weights ({WEIGHTS})")
-    parser.add_argument("--inputs", type=Path, help="folder of the public inputs that anchors are measured on")
-    parser.add_argument("--scorers", help="names between commas, nano, paper or available; by default all")
-    parser.add_argument("--check", action="store_true", help="measure every anchor anew, also those that take a while")
-    parser.add_argument("--verified", type=Path, default=VERIFIED, help=f"file of proofs ({VERIFIED})")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...: where anchors are measured; a proof is of one")
-    options = parser.parse_args(arguments)
-    device = device_here(options.device)
-    for name in ("weights", "inputs"):
-        given = getattr(options, name)
-        if given is not None and f"--{name}" in " ".join(arguments) and not given.is_dir():
-            raise ValueError(f"--{name} {given} is not a folder; give the folder that holds them")
-    names = names_of(options.scorers, options.weights) if options.scorers else list(CARDS)
+def doctor(
+    *,
+    weights: Path = WEIGHTS,
+    inputs: Path | None = None,
+    scorers: str | None = None,
+    check: bool = False,
+    verified: Path = VERIFIED,
+    device: str = "cpu",
+) -> None:
+    """List scorers: weights found or the command that gets them, libraries, anchors passed, failed or not run.
+
+    Args:
+        weights: Folder of weights.
+        inputs: Folder of the public inputs that anchors are measured on.
+        scorers: Names between commas, nano, paper or available; by default all.
+        check: Measure every anchor anew, also those that take a while.
+        verified: File of proofs.
+        device: cpu, cuda, ...: where anchors are measured; a proof is of one.
+    """
+    name_of_device = device_here(device)
+    for name, folder in (("weights", weights), ("inputs", inputs)):
+        if folder not in (None, WEIGHTS) and not folder.is_dir():
+            raise ValueError(f"--{name} {folder} is not a folder; give the folder that holds them")
+    names = names_of(scorers, weights) if scorers else list(CARDS)
     console = Console(soft_wrap=True)
     with console.status("looking at weights and anchors"):
         found = examine(
             [card_named(name) for name in names],
-            options.weights,
-            options.inputs,
-            VerifiedFile(options.verified, device=device),
-            run="all" if options.check else "quick",
+            weights,
+            inputs,
+            VerifiedFile(verified, device=name_of_device),
+            run="all" if check else "quick",
         )
     console.print(_table(found))
     for line in explain(found):

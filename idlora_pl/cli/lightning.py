@@ -6,9 +6,7 @@ of `idlora` can act on is left out, by its words; everything else is heard.
 
 from __future__ import annotations
 
-import difflib
 import logging
-import re
 import shlex
 import socket
 import sys
@@ -16,18 +14,20 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from jsonargparse import Namespace, set_parsing_settings
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from idlora_pl.cli import tools
+from idlora_pl.cli.command import OneLineParser
 from idlora_pl.cli.replaced_lists import replaced_lists, value_given
 from idlora_pl.data.datamodule import PairedClips
+from idlora_pl.distributed import set_up_torch
 from idlora_pl.generation.sampling import Sampling, default_sampling
 from idlora_pl.ltx2.presets import DEFAULT_BASE, PRESETS
 from idlora_pl.method.noise import checked_seed
@@ -35,6 +35,7 @@ from idlora_pl.training.callbacks import SaveAdapter, ScoreClips, WriteClips
 from idlora_pl.training.metrics_file import MetricsFile
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.precision import BFloat16Base, checked_precision
+from idlora_pl.training.progress import StepProgressBar
 from idlora_pl.training.run_folder import SaveConfig, held, refuse_finished, refuse_no_folder, resume_folder, start_of
 from idlora_pl.training.saving import FOLDER, LocalCheckpoints, SaveCheckpoints
 from idlora_pl.training.stopping import StopOnSignal
@@ -51,12 +52,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 }
 """Of the released configs where they say something; the rest is what a long run on one device wants."""
 
-DESCRIPTION = (
-    "Train ID-LoRA, sample with it, score and tabulate. These tools have a --help of their own: `idlora adapter` "
-    "(an adapter file), `idlora parity` (a folder of the authors' numbers), `idlora score` (a folder of clips), "
-    "`idlora doctor` (the scorers), `idlora manifest` (a benchmark), `idlora table` (a scores.jsonl) "
-    "and `idlora study` (people's answers)."
-)
+DESCRIPTION = "Train ID-LoRA, and sample with it; `idlora --help` lists all commands."
 
 GIVEN_HERE = {
     "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
@@ -206,6 +202,8 @@ class IDLoRACLI(LightningCLI):
         name = "config.yaml" if is_fit else f"{self.subcommand}.yaml"
         # first, because an adapter tells the checksum of this file
         kwargs["callbacks"] = [SaveConfig(self._parser(self.subcommand), config, own / name), StopOnSignal(), *found]
+        if given.enable_progress_bar is not False and not any(isinstance(each, ProgressBar) for each in found):
+            kwargs["callbacks"].append(StepProgressBar())
         if is_fit and not given.fast_dev_run:
             kwargs["callbacks"] += _keepers(found, with_checkpoints=given.enable_checkpointing is not False)
         if is_fit and config.trainer.logger in (None, True):
@@ -264,6 +262,7 @@ def run(arguments: list[str] | None) -> None:
     Args:
         arguments: The command and its options; None takes those of the process.
     """
+    set_up_torch()
     silence()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     asked = (sys.argv[1:] if arguments is None else arguments)[:1]
@@ -273,8 +272,8 @@ def run(arguments: list[str] | None) -> None:
             PairedClips,
             args=arguments,
             command=asked[0] if asked and asked[0] in GIVEN_HERE else None,
-            parser_class=OneLineParser,
-            parser_kwargs={"parser_mode": "omegaconf+", "description": DESCRIPTION},
+            parser_class=LightningParser,
+            parser_kwargs={"prog": "idlora", "parser_mode": "omegaconf+", "description": DESCRIPTION},
             save_config_callback=None,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # IDLoRA keeps what it needs of itself; see its on_save_checkpoint
@@ -287,19 +286,9 @@ def run(arguments: list[str] | None) -> None:
 BAD_INPUT = (*tools.BAD_INPUT, MisconfigurationException)
 """As of the tools, and what Lightning says of settings."""
 
-_UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.]+)")
 
-
-class OneLineParser(LightningArgumentParser):
+class LightningParser(OneLineParser, LightningArgumentParser):
     """LightningCLI's parser, without a page of usage before each error."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print one line and exit with status 2."""
-        parser = getattr(ex, "subcommand_parser", None) or self
-        command = " ".join(["idlora", *parser.prog.replace(" [options]", "").split()[1:]])
-        known = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
-        print(f"idlora: {_sentence(message, known)}; `{command} --help` lists the options", file=sys.stderr)
-        sys.exit(2)
 
 
 def sentence(error: Exception) -> str:
@@ -309,19 +298,6 @@ def sentence(error: Exception) -> str:
         line = line.rstrip(".")
         return f"the trainer cannot run with these settings ({line}); correct them, as with --trainer.accelerator=cpu"
     return line
-
-
-def _sentence(message: str, known: list[str]) -> str:
-    """Put a message on one line and add the nearest of the known names to an unknown one.
-
-    Example:
-        >>> _sentence("unrecognized arguments: --model.lora.rang=3", ["model.lora.rank", "model.seed"])
-        'unrecognized arguments: --model.lora.rang=3; did you mean model.lora.rank?'
-    """
-    line = " ".join(message.split())
-    unknown = _UNKNOWN.search(line)
-    near = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.5) if unknown else []
-    return f"{line}; did you mean {near[0]}?" if near else line
 
 
 _WARNINGS = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,41 +15,51 @@ from idlora_pl.benchmark.manifest import write_manifest
 from idlora_pl.evaluation.disjoint import compare_speakers
 
 
-def manifest(arguments: list[str]) -> None:
-    """Make a manifest from a folder with captions.json, or check one against the paper's splits and a training set."""
-    parser = argparse.ArgumentParser(prog="idlora manifest", description=manifest.__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    make = verbs.add_parser(
-        "make", help="write the manifest of a folder: captions.json, <id>/reference.*, <id>/target.*"
-    )
-    make.add_argument("folder", type=Path)
-    make.add_argument("output", type=Path, help="manifest.json to write; its paths are relative to it")
-    make.add_argument("--name", default="", help="name of the benchmark; the folder's by default")
-    make.add_argument("--first-frames", action="store_true", help="also write the first frame of each target as png")
-    check = verbs.add_parser("check", help="count items and speakers, and compare them with the paper's splits")
-    check.add_argument("file", type=Path)
-    check.add_argument("--training", type=Path, help="training set whose speakers must be others")
-    options = parser.parse_args(arguments)
+def make(folder: Path, output: Path, *, name: str = "", first_frames: bool = False) -> None:
+    """Write the manifest of a folder: captions.json, <id>/reference.*, <id>/target.*, <id>/<method>.*.
+
+    Args:
+        folder: The folder.
+        output: manifest.json to write; its paths are relative to it.
+        name: Name of the benchmark; the folder's by default.
+        first_frames: Also write the first frame of each target as png.
+    """
+    entries = write_manifest(folder, output, name=name, first_frames=first_frames)
+    Console(soft_wrap=True).print(f"wrote {output}: {len(entries)} items")
+    _print_contents(entries)
+
+
+def check(file: Path, *, training: Path | None = None) -> None:
+    """Count items and speakers, and compare them with the paper's splits and with a training set.
+
+    Args:
+        file: manifest.json.
+        training: Training set (shards, manifest or list) whose speakers must be others.
+    """
+    entries = read_prompts(file, use="scoring")
+    _print_contents(entries)
+    if training is None:
+        return
+    found = compare_speakers(entries, training)
+    Console(soft_wrap=True).print(found.sentence(), highlight=False)
+    if found.leaked:
+        sys.exit(f"idlora: speakers of {file} are in the training set: {', '.join(found.leaked)}")
+    if not found.is_shown:
+        sys.exit(
+            f"idlora: it is not shown that speakers of {file} are strangers to {training}; name "
+            "the speaker of each item and of each training sample under 'speaker'"
+        )
+
+
+VERBS = {"make": make, "check": check}
+
+
+def _print_contents(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse items that contradict their split; print how many there are, and the clips of each method."""
     console = Console(soft_wrap=True)
-    if options.verb == "make":
-        entries = write_manifest(options.folder, options.output, name=options.name, first_frames=options.first_frames)
-        console.print(f"wrote {options.output}: {len(entries)} items")
-    else:
-        entries = read_prompts(options.file, use="scoring")
     check_layout(entries)
     for line in completeness(entries):
         console.print(line, highlight=False)
-    methods = sorted({method for entry in entries for method in entry["clips"]})
-    for method in methods:
+    for method in sorted({method for entry in entries for method in entry["clips"]}):
         there = sum(method in entry["clips"] and Path(entry["clips"][method]).is_file() for entry in entries)
         console.print(f"method {method}: {there} of {len(entries)} clips", highlight=False)
-    if options.verb == "check" and options.training is not None:
-        found = compare_speakers(entries, options.training)
-        console.print(found.sentence(), highlight=False)
-        if found.leaked:
-            sys.exit(f"idlora: speakers of {options.file} are in the training set: {', '.join(found.leaked)}")
-        if not found.is_shown:
-            sys.exit(
-                f"idlora: it is not shown that speakers of {options.file} are strangers to {options.training}; name "
-                "the speaker of each item and of each training sample under 'speaker'"
-            )

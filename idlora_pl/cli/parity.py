@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,29 +16,24 @@ import idlora_pl
 PATH_VARIABLE = "MKL_CBWR"
 """MKL reads it once per process; COMPATIBLE is the code path on which float32 results are the same on every CPU."""
 
-DESCRIPTION = (
-    "Run our code on every golden case of a folder (NAME.json beside NAME.safetensors; docs/parity.md) and print one "
-    "row a case: kind, largest absolute error, bound, pass or fail. Exit status: 0 if all pass, 1 if one fails, 2 if "
-    "one cannot be understood (the message names file and field; the others still run). It runs on one CPU thread, and "
-    "in a process of its own with MKL_CBWR=COMPATIBLE, unless you set MKL_CBWR: on other code paths of MKL the float32 "
-    "exp differs by one unit in the last place, which timesteps up to 1000 enlarge from 2e-6 to 1.6e-5."
-)
 
+def parity(folder: Path, *, json: Path | None = None) -> None:
+    """Run our code on every golden case of a folder and print one row a case.
 
-def main(arguments: list[str]) -> None:
-    """Run the cases of a folder and exit with 0 (all pass), 1 (one fails) or 2 (one cannot be understood).
+    A case is NAME.json beside NAME.safetensors (docs/parity.md), a row its kind, largest absolute error, bound, pass or
+    fail. Exit status: 0 if all pass, 1 if one fails, 2 if one cannot be understood (the message names file and field;
+    the others still run). It runs on one CPU thread, and in a process of its own with MKL_CBWR=COMPATIBLE, unless you
+    set MKL_CBWR: on other code paths of MKL the float32 exp differs by one unit in the last place, which timesteps up
+    to 1000 enlarge from 2e-6 to 1.6e-5.
 
     Args:
-        arguments: of the command line, without the name of the command.
+        folder: Folder of golden cases.
+        json: Also write every difference to this file.
     """
-    parser = argparse.ArgumentParser(prog="idlora parity", description=DESCRIPTION)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of golden cases")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every difference to this file")
-    options = parser.parse_args(arguments)
     if PATH_VARIABLE not in os.environ and torch.backends.mkl.is_available():
-        sys.exit(_in_own_process(arguments))
+        sys.exit(_in_own_process([str(folder), *([] if json is None else [f"--json={json}"])]))
     torch.set_num_threads(1)
-    sys.exit(_compare(options.folder, options.json))
+    sys.exit(_compare(folder, json))
 
 
 def _compare(folder: Path, written: Path | None) -> int:
@@ -73,8 +67,5 @@ def _in_own_process(arguments: list[str]) -> int:
         "PYTHONPATH": os.pathsep.join([root, *([known] if known else [])]),
     }
     sys.stdout.flush()
-    return subprocess.run([sys.executable, "-P", "-m", "idlora_pl.cli.parity", *arguments], env=environment).returncode
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    command = [sys.executable, "-P", "-m", "idlora_pl.cli", "parity", *arguments]
+    return subprocess.run(command, env=environment).returncode

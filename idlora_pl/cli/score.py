@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+from jsonargparse.typing import PositiveInt
 from rich.console import Console
 
 from idlora_pl.benchmark.items import read_prompts
@@ -24,77 +25,90 @@ from idlora_pl.scorers.weights import WEIGHTS, Unavailable
 Entry = Mapping[str, Any]
 
 
-def score(arguments: list[str]) -> None:
-    """Score clips of any method against a manifest or prompt file; goes on where it stopped."""
-    options = _parser().parse_args(arguments)
-    entries: Sequence[Entry] = read_prompts(options.manifest, use="scoring")
+def score(
+    manifest: Path,
+    *,
+    row: str,
+    scores: Path,
+    clips: Path | None = None,
+    method: str | None = None,
+    bound: Bound | None = None,
+    bound_seed: int = 0,
+    base: str = "nano",
+    base_weights: Path | None = None,
+    size: str | None = None,
+    seed: int | None = None,
+    scorers: str | None = None,
+    weights: Path = WEIGHTS,
+    inputs: Path | None = None,
+    verified: Path = VERIFIED,
+    again: Again = "failed",
+    training: Path | None = None,
+    processes: PositiveInt = 1,
+    devices: PositiveInt | None = None,
+    accelerator: str = "auto",
+) -> None:
+    """Score clips of any method against a manifest or prompt file; goes on where it stopped.
+
+    Args:
+        manifest: Manifest of a benchmark, or prompt file; see docs/scoring.md.
+        row: Row of the table.
+        scores: scores.jsonl to append to.
+        clips: Folder of <id>.<any ending>; without it, the real targets.
+        method: The clips that the manifest names for this method.
+        bound: A floor or ceiling; vae writes its clips to --clips.
+        bound_seed: Seed of the choice of same_speaker and other_speaker.
+        base: Base model whose codecs vae uses.
+        base_weights: Its weights.
+        size: HxW that vae crops to; by default the clip's, cut to what the codecs take.
+        seed: Seed that these clips were generated with; by default that of the items.
+        scorers: Names between commas, nano, paper or available; by default what fits the items.
+        weights: Folder of weights.
+        inputs: Folder of anchor inputs: quick anchors that have not run yet run first.
+        verified: File of proofs that `idlora doctor` writes.
+        again: Which scores of the row are made anew.
+        training: Training set (shards, manifest or list): are its speakers others?
+        processes: How many score at once; each holds all networks.
+        devices: Score on so many devices with Lightning; for torchrun and SLURM, too.
+        accelerator: cpu, gpu or auto, with --devices.
+    """
+    if not row.strip():
+        raise ValueError("--row must be the name of a row of the table; got an empty one")
+    cropped = None if size is None else _height_and_width(size)
+    entries: Sequence[Entry] = read_prompts(manifest, use="scoring")
     check_layout(entries)
-    if options.scores.is_dir():
-        raise ValueError(f"--scores {options.scores} is a folder; give the scores.jsonl to append to")
+    if scores.is_dir():
+        raise ValueError(f"--scores {scores} is a folder; give the scores.jsonl to append to")
     try:
-        names = names_of(options.scorers or _usual(entries), options.weights)
-        chosen = ScorerSet(tuple(names), options.weights, options.verified, options.inputs)
-        sources = _sources(options, entries)
-        entries = _with_notes(options, entries, sources)
-        origin = origin_of(entries, options.manifest)
-        folder = Folder(entries, sources, options.row, options.scores, options.again, origin)
+        names = names_of(scorers or _usual(entries), weights)
+        chosen = ScorerSet(tuple(names), weights, verified, inputs)
+        sources = _sources(
+            entries, clips, method, bound, seed=bound_seed, base=base, base_weights=base_weights, size=cropped
+        )
+        if training is not None:
+            sources = _with_leaks(entries, sources, training)
+        if seed is not None or clips is None or bound is not None:  # real clips are of no seed
+            entries = [dict(entry) | {"seed": seed} for entry in entries]
+        folder = Folder(entries, sources, row, scores, again, origin_of(entries, manifest))
         found: Outcome | None
-        if options.devices is not None:
+        if devices is not None:
             from idlora_pl.evaluation.ranks import score_on_ranks  # loads Lightning, which takes seconds
 
-            found = score_on_ranks(folder, chosen, devices=options.devices, accelerator=options.accelerator)
+            found = score_on_ranks(folder, chosen, devices=devices, accelerator=accelerator)
         else:
-            found = score_folder(folder, chosen, processes=options.processes)
+            found = score_folder(folder, chosen, processes=processes)
     except Unavailable as error:
         print(f"idlora: nothing was scored: {error}", file=sys.stderr)
         sys.exit(2)
     if found is not None:
-        _report(options.row, found)
+        _report(row, found)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="idlora score", description=score.__doc__)
-    add, group = parser.add_argument, parser.add_argument_group
-    add("manifest", type=Path, help="manifest of a benchmark, or prompt file; see docs/scoring.md")
-    add("--row", type=_name, required=True, help="row of the table")
-    add("--scores", type=Path, required=True, help="scores.jsonl to append to")
-    which = group("which clips").add_argument
-    which("--clips", type=Path, help="folder of <id>.<any ending>; without it, the real targets")
-    which("--method", help="the clips that the manifest names for this method")
-    which("--bound", choices=get_args(Bound), help="a floor or ceiling; vae writes its clips to --clips")
-    which("--bound-seed", type=int, default=0, help="seed of the choice of same_speaker and other_speaker")
-    which("--base", default="nano", help="base model whose codecs vae uses")
-    which("--base-weights", type=Path, help="its weights")
-    which("--size", type=_size, help="HxW that vae crops to; by default the clip's, cut to what the codecs take")
-    which("--seed", type=int, help="seed that these clips were generated with; by default that of the items")
-    how = group("how").add_argument
-    how("--scorers", help="names between commas, nano, paper or available; by default what fits the items")
-    how("--weights", type=Path, default=WEIGHTS, help=f"folder of weights ({WEIGHTS})")
-    how("--inputs", type=Path, help="folder of anchor inputs: quick anchors that have not run yet run first")
-    how("--verified", type=Path, default=VERIFIED, help="file of proofs that `idlora doctor` writes")
-    how("--again", choices=get_args(Again), default="failed", help="which scores of the row are made anew")
-    how("--training", type=Path, help="training set (shards, manifest or list): are its speakers others?")
-    how("--processes", type=_positive, default=1, help="how many score at once; each holds all networks")
-    how("--devices", type=_positive, help="score on so many devices with Lightning; for torchrun and SLURM, too")
-    how("--accelerator", default="auto", help="cpu, gpu or auto, with --devices")
-    return parser
-
-
-def _name(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("must be the name of a row of the table; got an empty one")
-    return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got '{text}'")
-    return int(text)
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    return _positive(height), _positive(width)
+def _height_and_width(size: str) -> tuple[int, int]:
+    height, _, width = size.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise ValueError(f"--size must be HxW, two whole numbers of at least 1; got {size!r}")
+    return int(height), int(width)
 
 
 def _usual(entries: Sequence[Entry]) -> str:
@@ -102,9 +116,18 @@ def _usual(entries: Sequence[Entry]) -> str:
     return "nano" if all(entry["environment"] in ENVIRONMENTS for entry in entries) else "available"
 
 
-def _sources(options: argparse.Namespace, entries: Sequence[Entry]) -> dict[str, ClipSource]:
+def _sources(
+    entries: Sequence[Entry],
+    clips: Path | None,
+    method: str | None,
+    bound: Bound | None,
+    *,
+    seed: int,
+    base: str,
+    base_weights: Path | None,
+    size: tuple[int, int] | None,
+) -> dict[str, ClipSource]:
     """Find the clips that the options choose."""
-    bound, clips, method = options.bound, options.clips, options.method
     if method is not None and (clips is not None or bound is not None):
         raise ValueError("--method takes the clips that the manifest names; leave out --clips and --bound")
     if bound == "vae":
@@ -112,32 +135,24 @@ def _sources(options: argparse.Namespace, entries: Sequence[Entry]) -> dict[str,
             raise ValueError("--bound vae writes the clips that it scores; give --clips FOLDER")
         from idlora_pl.evaluation.through_codecs import reconstructed
 
-        return reconstructed(entries, clips, options.base, options.base_weights, options.size)
+        return reconstructed(entries, clips, base, base_weights, size)
     if bound is not None and clips is not None:
         raise ValueError(f"--bound {bound} scores real clips of the manifest; leave out --clips")
     if bound is not None:
-        return bound_sources(entries, bound, seed=options.bound_seed)
+        return bound_sources(entries, bound, seed=seed)
     return clip_sources(entries, clips, method)
 
 
-def _with_notes(
-    options: argparse.Namespace, entries: Sequence[Entry], sources: dict[str, ClipSource]
-) -> list[dict[str, Any]]:
-    """Return the entries with the seed of their rows; tell and note who is in the training set."""
-    real = options.clips is None or options.bound is not None
-    leaked: set[str] = set()
-    if options.training is not None:
-        found = compare_speakers(entries, options.training)
-        Console(soft_wrap=True).print(found.sentence(), style="green" if found.is_shown else "red", markup=False)
-        leaked = set(found.leaked)
+def _with_leaks(entries: Sequence[Entry], sources: Mapping[str, ClipSource], training: Path) -> dict[str, ClipSource]:
+    """Tell who is in the training set, and note it with the clips of these speakers."""
+    found = compare_speakers(entries, training)
+    Console(soft_wrap=True).print(found.sentence(), style="green" if found.is_shown else "red", markup=False)
+    noted = dict(sources)
     for entry in entries:
-        if str(entry["speaker"]) in leaked:
-            source = sources[entry["output_name"]]
-            notes = {**source.notes, "speaker_in_training": "yes"}
-            sources[entry["output_name"]] = ClipSource(source.path, source.reason, notes)
-    if options.seed is None and not real:
-        return [dict(entry) for entry in entries]
-    return [dict(entry) | {"seed": options.seed} for entry in entries]
+        if str(entry["speaker"]) in found.leaked:
+            source = noted[entry["output_name"]]
+            noted[entry["output_name"]] = replace(source, notes={**source.notes, "speaker_in_training": "yes"})
+    return noted
 
 
 def _report(row: str, found: Outcome) -> None:

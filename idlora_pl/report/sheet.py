@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.cells import cell_len
 from rich.table import Table as RichTable
 from rich.text import Text
 
-_LABEL_WIDTH = 24
-"""Longer labels are broken at spaces when a sheet is printed in parts."""
-_EDGES = 3
-"""What borders and padding add to a column."""
+_EDGES, _THIN_EDGES = 3, 1
+"""What borders add to a column, with spaces beside them and without."""
 _CHUNK = re.compile(r"\[[^\]]*\]|\S+")
 """What is not broken over lines where it can be helped: words, and intervals with their brackets."""
 
@@ -24,8 +22,7 @@ class Sheet:
         heads: What stands above the columns.
         lines: The cells, row by row; a cell may have several lines.
         title: One line above.
-        n_left: Columns that name a row; they are set to the left and are repeated in every part.
-        n_right: Last columns that are repeated in every part.
+        n_left: Columns that name a row; they are set to the left.
         quoted: Numbers of the lines that are set in italics.
     """
 
@@ -33,23 +30,58 @@ class Sheet:
     lines: tuple[tuple[str, ...], ...]
     title: str = ""
     n_left: int = 2
-    n_right: int = 0
     quoted: frozenset[int] = field(default_factory=frozenset)
 
 
-def fitted(sheet: Sheet, width: int | None = None) -> list[RichTable]:
-    """Return what a rich console prints: one table, or several below each other where one is too wide.
+def fitted(sheet: Sheet, width: int | None = None) -> RichTable:
+    """Return what a rich console prints: as it is, with thin columns, or one line a cell, whichever fits first.
 
     Args:
         sheet: The table.
         width: Characters that fit into a line; None for no limit.
     """
-    return [_drawn(sheet, columns, widths) for columns, widths in _parts(sheet, width)]
+    if width is None:
+        return _drawn(sheet, _full(sheet), _EDGES)
+    for form, edges in ((sheet, _EDGES), (_thin(sheet), _THIN_EDGES)):
+        if _total(least := _least(form), edges) <= width:
+            return _drawn(form, _widened(least, _full(form), width, edges), edges)
+    listed = _listed(sheet)
+    least = _giving_way(_least(listed), listed.n_left, width)
+    # from the right, so that a number stays on one line while there is room
+    widths = _widened(least[::-1], _full(listed)[::-1], width, _EDGES)[::-1]
+    return _drawn(listed, widths, _EDGES)
 
 
-def _drawn(sheet: Sheet, columns: Sequence[int], widths: Sequence[int]) -> RichTable:
-    drawn = RichTable(title=Text(sheet.title, style="italic") if sheet.title else None)
-    for place, width in zip(columns, widths, strict=True):
+def fits(sheet: Sheet, width: int | None) -> bool:
+    """Say whether a table fits into a line as it is, with breaks between words only."""
+    return width is None or _total(_least(sheet), _EDGES) <= width
+
+
+def _thin(sheet: Sheet) -> Sheet:
+    """Take out the spaces in intervals."""
+    lines = tuple(
+        tuple(_CHUNK.sub(lambda found: found[0].replace(", ", ","), cell) for cell in line) for line in sheet.lines
+    )
+    return replace(sheet, lines=lines)
+
+
+def _listed(sheet: Sheet) -> Sheet:
+    """Give each cell a line of its own, column after column."""
+    lines: list[tuple[str, ...]] = []
+    quoted: set[int] = set()
+    for place in range(sheet.n_left, len(sheet.heads)):
+        for number, line in enumerate(sheet.lines):
+            quoted |= {len(lines)} if number in sheet.quoted else set()
+            cell = " ".join(line[place].split("\n"))
+            lines.append(("" if number else sheet.heads[place], *line[: sheet.n_left], cell))
+    heads = ("", *sheet.heads[: sheet.n_left], "")
+    return Sheet(heads, tuple(lines), sheet.title, n_left=sheet.n_left + 1, quoted=frozenset(quoted))
+
+
+def _drawn(sheet: Sheet, widths: Sequence[int], edges: int) -> RichTable:
+    title = Text(sheet.title, style="italic") if sheet.title else None
+    drawn = RichTable(title=title, padding=(0, 1) if edges == _EDGES else 0)
+    for place, width in enumerate(widths):
         # with a width of its own, rich neither shrinks a column nor widens it
         drawn.add_column(
             Text(broken(sheet.heads[place], width)),
@@ -58,59 +90,44 @@ def _drawn(sheet: Sheet, columns: Sequence[int], widths: Sequence[int]) -> RichT
             overflow="fold",
         )
     for number, line in enumerate(sheet.lines):
-        cells = [Text(broken(line[place], width)) for place, width in zip(columns, widths, strict=True)]
+        cells = [Text(broken(cell, width)) for cell, width in zip(line, widths, strict=True)]
         drawn.add_row(*cells, style="italic" if number in sheet.quoted else "")
     return drawn
 
 
-def _parts(sheet: Sheet, width: int | None) -> Iterator[tuple[list[int], list[int]]]:
-    """Give the columns of each part with their widths."""
-    n_columns = len(sheet.heads)
-    full = [_longest(cell, whole=True) for cell in _columns(sheet)]
-    if width is None or _total(full) <= width:
-        yield list(range(n_columns)), full
-        return
-    left, right = list(range(sheet.n_left)), list(range(n_columns - sheet.n_right, n_columns))
-    middle = range(sheet.n_left, n_columns - sheet.n_right)
-    least = _least(sheet, full, width)
-    part: list[int] = []
-    for place in middle:
-        if part and _total([least[one] for one in [*left, *part, place, *right]]) > width:
-            yield _widened([*left, *part, *right], least, full, width)
-            part = []
-        part.append(place)
-    yield _widened([*left, *part, *right], least, full, width)
+def _full(sheet: Sheet) -> list[int]:
+    """Return how wide each column is without a line break of ours."""
+    return [_longest(texts, whole=True) for texts in _columns(sheet)]
 
 
-def _least(sheet: Sheet, full: Sequence[int], width: int) -> list[int]:
-    """Return how narrow each column may become; labels give way so that the widest other column fits."""
-    n_columns, n_left = len(full), sheet.n_left
-    numbers = [_longest([line[place] for line in sheet.lines]) for place in range(n_columns)]
-    heads = [_longest([head]) for head in sheet.heads]
-    least = [max(pair) for pair in zip(numbers, heads, strict=True)]
-    pinned = [*range(n_left), *range(n_columns - sheet.n_right, n_columns)]
-    widest = max((least[n_left : n_columns - sheet.n_right]), default=0)
-    rest = width - _total([widest, *(least[place] for place in pinned if place >= n_left), *[0] * n_left])
+def _least(sheet: Sheet) -> list[int]:
+    """Return how narrow each column may become without breaking a word or an interval."""
+    return [_longest(texts) for texts in _columns(sheet)]
+
+
+def _giving_way(least: list[int], n_left: int, width: int) -> list[int]:
+    """Narrow labels so that the numbers fit, although words break."""
+    rest = width - _total([*[0] * n_left, *least[n_left:]], _EDGES)
+    narrowed = list(least)
     for place in range(n_left):
-        share = max(1, rest // (n_left - place))
-        least[place] = min(full[place], _LABEL_WIDTH, share)
-        rest -= least[place]
-    return least
+        narrowed[place] = max(1, min(least[place], rest // (n_left - place)))
+        rest -= narrowed[place]
+    return narrowed
 
 
-def _widened(columns: list[int], least: Sequence[int], full: Sequence[int], width: int) -> tuple[list[int], list[int]]:
-    """Share what a part leaves of the line among its columns, from left to right."""
-    left = width - _total([least[place] for place in columns])
+def _widened(least: Sequence[int], full: Sequence[int], width: int, edges: int) -> list[int]:
+    """Share what is left of the line among the columns, from left to right."""
+    left = width - _total(least, edges)
     widths = []
-    for place in columns:
-        more = max(0, min(left, full[place] - least[place]))
-        widths.append(least[place] + more)
+    for narrow, wide in zip(least, full, strict=True):
+        more = max(0, min(left, wide - narrow))
+        widths.append(narrow + more)
         left -= more
-    return columns, widths
+    return widths
 
 
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + _EDGES * len(widths) + 1
+def _total(widths: Sequence[int], edges: int) -> int:
+    return sum(widths) + edges * len(widths) + 1
 
 
 def _columns(sheet: Sheet) -> Iterator[list[str]]:

@@ -1,16 +1,17 @@
 """A table as text, and what the screen shows of it. Missing numbers are dashes.
 
-A table that is too wide for the screen is printed in parts, so that no number is cut off. Notes say how far numbers
-can be trusted, given how many speakers they stand on.
+A table that is too wide for the screen gets thin columns or a line for each number: none is cut off. Notes say how far
+numbers can be trusted, given how many speakers they stand on.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from idlora_pl.report.sheet import Sheet, fitted
+from idlora_pl.report.sheet import Sheet, fits, fitted
 from idlora_pl.report.table import Column, Comparison, Row, Table
 from idlora_pl.results.statistics import PairedDifference
 
@@ -223,10 +224,50 @@ def blocks(table: Table) -> list[Sheet]:
         # the last column says nothing where no clip was dropped
         n_shown = len(PAIRED_HEADS) - (not _has_dropped(table))
         found.append(Sheet(PAIRED_HEADS[:n_shown], tuple(line[:n_shown] for line in comparison_lines(table))))
-    if lines := reproduction_lines(table):
-        heads = ("ours / published", "metric", "ours", "published", "difference", "covered")
-        found.append(Sheet(heads, tuple(lines)))
-    return found
+    return [*found, *_reproduced(table)]
+
+
+def _reproduced(table: Table) -> list[Sheet]:
+    lines = reproduction_lines(table)
+    heads = ("ours / published", "metric", "ours", "published", "difference", "covered")
+    return [Sheet(heads, tuple(lines))] if lines else []
+
+
+def _paired(table: Table) -> list[Sheet]:
+    """Return the paired differences for a screen: a row a pair, a column a score."""
+    if not table.comparisons:
+        return []
+    counts = {_counts(one.difference) for one in table.comparisons}
+    are_alike = len(counts) == 1
+    title = f"paired differences, {', '.join(counts)}" if are_alike else "paired differences"
+    by_pair: dict[str, dict[str, list[str]]] = {}
+    for one in table.comparisons:
+        parts = _difference_parts(table, one) + ([] if are_alike else [_counts(one.difference)])
+        by_pair.setdefault(f"{one.a} - {one.b}", {})[one.metric] = parts
+    columns = [column for column in table.columns if any(column.metric in cells for cells in by_pair.values())]
+    lines = [
+        (pair, *("\n".join(cells.get(column.metric, [DASH])) for column in columns)) for pair, cells in by_pair.items()
+    ]
+    return [Sheet(("pair", *(column.heading for column in columns)), tuple(lines), title, n_left=1)]
+
+
+def _difference_parts(table: Table, one: Comparison) -> list[str]:
+    """Return difference, interval and p of a pair, once more with failures counted, and the doubt; nothing empty."""
+    column = next(column for column in table.columns if column.metric == one.metric)
+    counted = [] if one.penalised is None else [f"{penalty_text(one, column)}:", *_numbers(one.penalised, column)]
+    parts = [*_numbers(one.difference, column), *counted, doubt(table, one.metric, one.a, one.b).strip()]
+    return [part for part in parts if part]
+
+
+def _numbers(found: PairedDifference, column: Column) -> list[str]:
+    ends = interval(found.ci_low, found.ci_high, column.digits, sign=True)
+    return [number(found.diff, column.digits, sign=True), ends, p_text(found.p)]
+
+
+def _counts(found: PairedDifference) -> str:
+    """Return what a difference stands on, such as `90 clips of 12 speakers, 6 dropped`."""
+    dropped = f", {found.n_dropped} dropped" if found.n_dropped else ""
+    return f"{found.n} clips of {found.n_speakers} speakers{dropped}"
 
 
 def to_rich(table: Table, width: int | None = None) -> list[RichTable | Text]:
@@ -234,11 +275,10 @@ def to_rich(table: Table, width: int | None = None) -> list[RichTable | Text]:
 
     Args:
         table: The table.
-        width: Characters that fit into a line; None for no limit. Columns that do not fit go into a table below.
+        width: Characters that fit into a line; None for no limit.
     """
-    sheets = [_main(table), *blocks(table)]
-    shown: list[RichTable | Text] = [part for sheet in sheets for part in fitted(sheet, width)]
-    return [*shown, *(Text(note, style="dim") for note in notes(table))]
+    sheets = [_main(table, width), *_paired(table), *_reproduced(table)]
+    return [*(fitted(sheet, width) for sheet in sheets), *(Text(note, style="dim") for note in notes(table))]
 
 
 def show(parts: Iterable[RichTable | Text], console: Console) -> None:
@@ -247,23 +287,19 @@ def show(parts: Iterable[RichTable | Text], console: Console) -> None:
         console.print(part, soft_wrap=isinstance(part, Text), highlight=False)
 
 
-def _main(table: Table) -> Sheet:
+def _main(table: Table, width: int | None) -> Sheet:
+    """Return the table itself; where it is too wide, a count that all rows share goes into the title."""
     lines = [
-        (
-            row.label,
-            *("\n".join(cell_parts(table, row, column)) for column in table.columns),
-            count_text(table, row),
-        )
+        (row.label, *("\n".join(cell_parts(table, row, column)) for column in table.columns), count_text(table, row))
         for row in table.rows
     ]
-    return Sheet(
-        ("row", *(column.heading for column in table.columns), "n"),
-        tuple(lines),
-        table.caption,
-        n_left=1,
-        n_right=1,
-        quoted=frozenset(number for number, row in enumerate(table.rows) if row.quoted is not None),
-    )
+    heads = ("row", *(column.heading for column in table.columns), "n")
+    quoted = frozenset(number for number, row in enumerate(table.rows) if row.quoted is not None)
+    sheet = Sheet(heads, tuple(lines), table.caption, n_left=1, quoted=quoted)
+    if fits(sheet, width) or len({line[-1] for line in lines}) > 1:
+        return sheet
+    title = ", ".join(part for part in (table.caption, f"n = {lines[0][-1]}") if part)
+    return replace(sheet, heads=heads[:-1], lines=tuple(line[:-1] for line in lines), title=title)
 
 
 TOO_FEW = 6

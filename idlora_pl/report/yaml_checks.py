@@ -76,3 +76,10 @@ def as_count(value: object, where: str, least: int = 0, most: int = 10**6) -> in
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ValueError(f"{where} must be a whole number from {least} to {most}; got {value!r}")
     return value
+
+
+def is_published_study(path: Path) -> bool:
+    """Tell whether a file is a yaml of published study results, and not a table of scores."""
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return False
+    return any(line.startswith("kind:") for line in path.read_text(encoding="utf-8", errors="replace").split("\n"))

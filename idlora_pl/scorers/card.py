@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 from idlora_pl.files import sha256_of
 from idlora_pl.metrics.clip_mean import ClipMean
+from idlora_pl.scorers.scores import Score
 from idlora_pl.scorers.weights import (
     MissingLibrary,
     MissingWeights,
@@ -28,7 +28,6 @@ __all__ = [
     "Inputs",
     "MissingLibrary",
     "MissingWeights",
-    "Score",
     "Unavailable",
     "UnusableInput",
     "WeightFile",
@@ -67,30 +66,6 @@ class Anchor:
         """Refuse a value without tolerance."""
         if self.expected.keys() != self.tolerance.keys() or not self.expected:
             raise ValueError(f"expected and tolerance must name the same values; got {self.expected}, {self.tolerance}")
-
-
-@dataclass(frozen=True)
-class Score:
-    """One number that a scorer gives, which is one column of a table.
-
-    Attributes:
-        name: In `scores.jsonl`; two scales never share one.
-        title: Printed above the column.
-        better: Which direction is better; "near zero" for an offset.
-        digits: Digits after the point.
-        worst: What a clip that could not be scored counts as in means with a penalty; None where no such value
-            makes sense.
-        margin: The largest difference that still counts as not worse; None where none is named.
-        note: What a reader of the number must know, printed under tables that hold it.
-    """
-
-    name: str
-    title: str
-    better: Literal["higher", "lower", "near zero"]
-    digits: int = 3
-    worst: float | None = None
-    margin: float | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)

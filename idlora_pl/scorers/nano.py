@@ -20,7 +20,8 @@ from idlora_pl.nano.corpus import split_seed
 from idlora_pl.nano.embedders import load_instruments
 from idlora_pl.nano.render import render
 from idlora_pl.nano.world import ENVIRONMENTS, FRAME_RATE_FPS, SAMPLE_RATE_HZ, all_texts, script, speaker
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
+from idlora_pl.scorers.card import Anchor, Card, Inputs
+from idlora_pl.scorers.scores import SCORES
 
 _NOTE = "Measures clips of the nano world only; how well is in idlora_pl/nano/assets/INSTRUMENTS.md."
 _SHIPPED = (ASSETS / "instruments.safetensors",)
@@ -147,7 +148,7 @@ CARDS = (
     Card(
         "nano_speaker",
         "Cosine of nano speaker embeddings of the clip and of another recording of the speaker.",
-        (Score("speaker_similarity", "speaker similarity", "higher", worst=0.0),),
+        SCORES["nano_speaker"],
         (),
         _speaker,
         _anchor("one speaker, and two", _measure_speaker, same=(0.949, 0.005), different=(0.261, 0.005)),
@@ -158,12 +159,7 @@ CARDS = (
     Card(
         "nano_lip_sync",
         "Agreement of mouth and sound in the nano world, with SyncNet's distances and offset.",
-        (
-            Score("lip_sync", "lip-sync", "higher", worst=0.0),
-            Score("nano_lse_d", "LSE-D (nano)", "lower"),
-            Score("nano_lse_c", "LSE-C (nano)", "higher", worst=0.0),
-            Score("nano_lip_offset", "lip offset, steps (nano)", "near zero", digits=1),
-        ),
+        SCORES["nano_lip_sync"],
         (),
         _lip_sync,
         _anchor(
@@ -180,7 +176,7 @@ CARDS = (
     Card(
         "nano_phonemes",
         "Phoneme edits per expected phoneme, as the nano recogniser hears them.",
-        (Score("phoneme_error_rate", "phoneme error rate", "lower", worst=1.0, margin=0.01),),
+        SCORES["nano_phonemes"],
         (),
         _phonemes,
         _anchor("its own words, and another clip's", _measure_phonemes, right=(0.0, 0.0), wrong=(0.75, 0.0)),
@@ -191,7 +187,7 @@ CARDS = (
     Card(
         "nano_word_leak",
         "Phoneme edits against strangers' references minus those against the clip's own: 0 where nothing is copied.",
-        (Score("reference_word_leak", "reference's words leaked", "lower", worst=1.0),),
+        SCORES["nano_word_leak"],
         (),
         _word_leak,
         _anchor(
@@ -207,7 +203,7 @@ CARDS = (
     Card(
         "nano_environment",
         "Whether the nano environment that is heard is the one that the prompt names.",
-        (Score("environment_accuracy", "environment accuracy", "higher", worst=0.0),),
+        SCORES["nano_environment"],
         (),
         _environment,
         _anchor("its own place, and all places", _measure_environment, right=(1.0, 0.0), all=(1.0, 0.0)),

@@ -12,9 +12,6 @@ _FAMILIES = (speaker, face, lips, sounds, words, nano)
 
 CARDS: dict[str, Card] = {card.name: card for module in _FAMILIES for card in module.CARDS}
 
-NEAR_ZERO = {score.name for card in CARDS.values() for score in card.scores if score.better == "near zero"}
-"""Scores of which the distance from zero is averaged."""
-
 
 def card_named(name: str) -> Card:
     """Return the card of a scorer.

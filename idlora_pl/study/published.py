@@ -20,13 +20,6 @@ _MOST_COUNTS = 1000
 """Counts of answers that are tried; more would take minutes."""
 
 
-def is_published_study(path: Path) -> bool:
-    """Tell whether a file is a yaml of published study results, and not a table of scores."""
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        return False
-    return any(line.startswith("kind:") for line in path.read_text(encoding="utf-8", errors="replace").split("\n"))
-
-
 def read_published(path: Path) -> dict[str, Any]:
     """Read a yaml of published results; `docs/studies.md` lists its keys.
 

@@ -32,7 +32,7 @@ from idlora_pl.report.build import clip_values
 from idlora_pl.results.row import ScorerFacts, ScoreRow
 from idlora_pl.results.scores_file import metric_names, replace_scores
 from idlora_pl.scorers.loading import Scorer, load_scorers
-from idlora_pl.scorers.registry import NEAR_ZERO
+from idlora_pl.scorers.scores import NEAR_ZERO
 from idlora_pl.scorers.weights import WEIGHTS
 from idlora_pl.training.module import IDLoRA
 from idlora_pl.training.run_folder import SaveConfig

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from idlora_pl.benchmark.items import FORMAT, KNOWN, PromptError, read_prompts
 from idlora_pl.benchmark.layouts import HARD_PAIRS, LAYOUTS, check_layout, completeness
 from idlora_pl.benchmark.manifest import keep_manifest
-from idlora_pl.cli.manifest import manifest
+from idlora_pl.cli.tools import call_tool
 from idlora_pl.evaluation.disjoint import Disjointness, compare_speakers
 from idlora_pl.media.reading import read_clip, read_image
+
+manifest = partial(call_tool, "manifest")
 
 PUBLISHED = Path(__file__).parents[3] / "shared/media/published"
 PROMPT = "[VISUAL]: A man. [SPEECH]: Hello. [SOUNDS]: Rain."

@@ -86,6 +86,17 @@ def test_a_run_is_trained_logged_resumed_and_not_replaced(fit, folder):
     assert (folder / "run/resumed-2/config.yaml").is_file()
 
 
+def test_progress_is_in_steps_unless_another_bar_is_named_or_none_is_wanted(fit, capsys):
+    fit("--run=run", "--trainer.enable_progress_bar=true")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "Training" in line]
+    assert "2/2" in line
+    named = "--trainer.callbacks+={class_path: lightning.pytorch.callbacks.TQDMProgressBar}"
+    fit("--run=named", "--trainer.enable_progress_bar=true", named)
+    assert "Epoch 0:" in capsys.readouterr().out
+    fit("--run=quiet")
+    assert "Training" not in capsys.readouterr().out
+
+
 def test_a_run_without_a_logger_does_not_replace_one(folder):
     for name in ("adapter.safetensors", "config.yaml"):
         (folder / name).mkdir()

@@ -1,15 +1,18 @@
 """Floors and ceilings: which clip stands in for which is a pure function, and is noted in the row."""
 
 import random
+from functools import partial
 
 import pytest
 
 from idlora_pl.benchmark.items import read_prompts
-from idlora_pl.cli.score import score
+from idlora_pl.cli.tools import call_tool
 from idlora_pl.evaluation.clips import bound_sources
 from idlora_pl.evaluation.through_codecs import reconstructed
 from idlora_pl.media.reading import probe, read_metadata
 from idlora_pl.results.scores_file import read_scores
+
+score = partial(call_tool, "score")
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,19 @@
 import ast
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from idlora_pl.benchmark.items import read_prompts
-from idlora_pl.cli.score import score
+from idlora_pl.cli.tools import call_tool
 from idlora_pl.media.reading import read_clip
 from idlora_pl.results.scores_file import read_scores
 from idlora_pl.scorers.loading import available, load_scorers
 from tests.evaluation.hostile import write_hostile
+
+score = partial(call_tool, "score")
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINTS = ROOT.parent / "shared/media/checkpoints"

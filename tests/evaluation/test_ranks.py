@@ -1,11 +1,14 @@
 """On several ranks each clip is scored once, and the scores are those of one process."""
 
 import json
+from functools import partial
 
 import pytest
 
-from idlora_pl.cli.score import score
+from idlora_pl.cli.tools import call_tool
 from idlora_pl.results.scores_file import read_scores
+
+score = partial(call_tool, "score")
 
 
 @pytest.fixture

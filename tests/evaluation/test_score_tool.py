@@ -2,19 +2,23 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from idlora_pl.benchmark.items import read_prompts
-from idlora_pl.cli.score import score
-from idlora_pl.cli.table import table
+from idlora_pl.cli.tools import call_tool
 from idlora_pl.media.reading import read_clip
 from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import append_scores, read_scores
-from idlora_pl.scorers.card import Card, Score
+from idlora_pl.scorers.card import Card
 from idlora_pl.scorers.registry import CARDS
+from idlora_pl.scorers.scores import Score
 from idlora_pl.scorers.weights import MissingWeights, WeightFile
+
+score = partial(call_tool, "score")
+table = partial(call_tool, "table")
 
 
 @pytest.fixture

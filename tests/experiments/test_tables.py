@@ -7,9 +7,9 @@ import yaml
 
 from idlora_pl.cli.table import table as table_tool
 from idlora_pl.report.source import table_from_yaml
+from idlora_pl.report.yaml_checks import is_published_study
 from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import append_scores
-from idlora_pl.study.published import is_published_study
 
 TABLES = Path(__file__).parents[2] / "experiments/tables"
 

@@ -11,12 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlora_pl.media.clip import Clip
+from idlora_pl.metrics.chance import CHANCE, chance_correlation, chance_note
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.lip_lag import (
-    CHANCE,
     LipLag,
-    chance_correlation,
-    chance_note,
     doubts_of,
     filled,
     interpolated,

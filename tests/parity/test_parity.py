@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from idlora_pl.cli.parity import PATH_VARIABLE, main
-from idlora_pl.cli.tools import TOOLS
+from idlora_pl.cli.parity import PATH_VARIABLE, parity
+from idlora_pl.cli.tools import TOOLS, call_tool
 from idlora_pl.parity.run import CHECKS, run_folder
 from tests.parity.broken import CHANGED, WRONG, write_changed, write_wrong
 from tests.parity.made import make_folder
@@ -60,7 +60,7 @@ def whole(tmp_path_factory):
 def compared(folder, written):
     """Run the command, in the process that it starts for the cases."""
     environment = {name: value for name, value in os.environ.items() if name != PATH_VARIABLE}
-    command = [sys.executable, "-m", "idlora_pl.cli.parity", str(folder), "--json", str(written)]
+    command = [sys.executable, "-m", "idlora_pl.cli", "parity", str(folder), "--json", str(written)]
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert written.is_file(), finished.stderr
@@ -90,7 +90,7 @@ def exit_status(*arguments: str | Path) -> int:
     threads = torch.get_num_threads()
     try:
         with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
+            call_tool("parity", [str(argument) for argument in arguments])
     finally:
         torch.set_num_threads(threads)
     return left.value.code
@@ -230,10 +230,10 @@ def test_the_page_names_every_kind():
 
 
 def test_it_is_a_tool_of_the_command_line():
-    assert TOOLS["parity"] == f"{main.__module__}:{main.__name__}"
+    assert TOOLS["parity"] == f"{parity.__module__}:{parity.__name__}"
 
 
 def test_help_says_why_it_starts_a_process(capsys):
     with pytest.raises(SystemExit):
-        main(["--help"])
+        call_tool("parity", ["--help"])
     assert PATH_VARIABLE in capsys.readouterr().out

@@ -1,19 +1,32 @@
 """Tables on a narrow screen, scores that nobody has, pairs on request, and what counts as a failure."""
 
 import io
+import math
 import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from experiments.demo import FULL, PAIRED, ROWS, report
+from experiments.demo import METRICS as METRICS_OF_THE_DEMO
 from idlora_pl.cli import main
 from idlora_pl.report.build import build_table
 from idlora_pl.report.formats import to_markdown
 from idlora_pl.report.table import Column, Row
-from idlora_pl.report.text import blocks, cell_parts, count_text, show, to_rich
+from idlora_pl.report.text import (
+    cell_parts,
+    count_text,
+    difference_text,
+    p_text,
+    reproduction_lines,
+    show,
+    to_rich,
+)
 from idlora_pl.results.row import ScorerFacts, ScoreRow, is_failure
 from idlora_pl.results.scores_file import append_scores
 
@@ -98,12 +111,61 @@ def test_at_every_width_each_line_ends_with_its_border_and_no_cell_is_lost(width
         for column in table.columns:
             wanted = squeezed("".join(cell_parts(table, row_, column)))
             assert any(wanted in found for found in columns)
-    for sheet in blocks(table):
-        for place in range(len(sheet.heads)):
-            wanted = squeezed("".join(line[place] for line in sheet.lines))
-            assert any(squeezed(sheet.heads[place]) + wanted == found for found in columns)
-    counts = squeezed("n" + "".join(count_text(table, row_) for row_ in table.rows))
-    assert counts in columns
+        assert any(squeezed(count_text(table, row_)) in found for found in columns)  # they differ, and stay a column
+    for one in table.comparisons:
+        wanted = squeezed(difference_text(one.difference, column_of(table, one.metric)), p_text(one.difference.p))
+        assert any(wanted in found for found in columns)
+        assert any(squeezed(one.a, "-", one.b) in found for found in columns)
+    for line in reproduction_lines(table):
+        assert all(any(squeezed(cell) in found for found in columns) for cell in line)
+
+
+def column_of(table, metric):
+    return next(column for column in table.columns if column.metric == metric)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 150, 200])
+def test_a_table_is_printed_once_at_every_width(width):
+    text = printed(wide_table(), width)
+    assert text.count("┏") == text.count("└") == 3  # the table, the pairs, and ours beside the published numbers
+
+
+def demo_scores():
+    """Scores that scatter about zero, so that the ends of most intervals have signs."""
+    rng = np.random.default_rng(0)
+    facts = {"all": ScorerFacts(METRICS_OF_THE_DEMO, "none", True)}
+    for label in ROWS:
+        for number in range(96):
+            values = {name: float(rng.normal(0.0, 0.3)) for name in METRICS_OF_THE_DEMO}
+            yield ScoreRow(f"item-{number:04}", label, f"speaker {number}", 0, values, scorers=facts)
+
+
+def test_the_last_screen_of_the_demo_fits_in_60_lines_of_100_columns(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+    append_scores(tmp_path / "runs/demo/scores.jsonl", demo_scores())
+    seconds = {"data": 30.0, "training": 400.0, "sampling": 300.0, "scoring": 50.0}
+    report(Path("runs/demo"), FULL, seconds)
+    text = capsys.readouterr().out
+    assert sum(max(1, math.ceil(cell_len(line) / 100)) for line in text.splitlines()) <= 60
+    assert all(
+        label in text
+        for label in ("no_reference", "negative+identity", "through the codecs", "n = 96/96", "wrote runs")
+    )
+    pairs = text.split("paired differences, 96 clips of 96 speakers")[1].split("└")[0]
+    assert len(re.findall(r"\[[+-][\d.]+,[+-][\d.]+\]", pairs)) == len(PAIRED) * len(METRICS_OF_THE_DEMO)
+
+
+def test_pairs_on_different_clips_say_on_how_many_each_stands():
+    rows = [row(f"{'abcdef'[k]}1", "ours", 0.1 * k, names=("one", "two")) for k in range(6)]
+    rows += [row(f"{'abcdef'[k]}1", "theirs", 0.05 * k, names=("one", "two")) for k in range(6)]
+    rows[0] = replace(rows[0], scores={"one": 0.5, "two": None}, reasons={"two": "no_audio"})
+    columns = [Column(name, name, "higher", worst=0.0) for name in ("one", "two")]
+    text = printed(build_table(rows, ["ours", "theirs"], columns, [("ours", "theirs")]), 100)
+    pairs = text.split("paired differences")[1].split("└")[0]
+    assert "6 clips of 6 speakers" in pairs
+    assert "5 clips of 5 speakers, 1 dropped" in pairs
+    assert "1 failures as 0:" in pairs
 
 
 def test_a_table_whose_texts_are_all_too_long_still_keeps_its_borders_and_texts():

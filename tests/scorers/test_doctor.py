@@ -3,24 +3,28 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from idlora_pl.benchmark.items import read_prompts
-from idlora_pl.cli.doctor import doctor
+from idlora_pl.cli.tools import call_tool
 from idlora_pl.media.reading import read_recording
 from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.words import GrammarErrors, TranscriptErrorRate
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.embedders import load_instruments
-from idlora_pl.scorers.card import Anchor, Card, Score
+from idlora_pl.scorers.card import Anchor, Card
 from idlora_pl.scorers.loading import available, load_scorers, names_of
 from idlora_pl.scorers.proof import PACKAGE, Proof, VerifiedFile, examine
 from idlora_pl.scorers.registry import CARDS
+from idlora_pl.scorers.scores import Score
 from idlora_pl.scorers.weights import MissingLibrary, UnusableInput, WeightFile
 from idlora_pl.scorers.words.cards import grid_errors
+
+doctor = partial(call_tool, "doctor")
 
 NETWORK = ASSETS / "instruments.safetensors"
 

@@ -14,8 +14,9 @@ from idlora_pl.metrics.embedders import FaceEmbedder
 from idlora_pl.metrics.face import FaceSimilarity, spread_frames
 from idlora_pl.metrics.functional import cosine_similarity
 from idlora_pl.metrics.scorable import Unscorable
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
+from idlora_pl.scorers.card import Anchor, Card, Inputs
 from idlora_pl.scorers.face.mtcnn import MTCNN_FILES
+from idlora_pl.scorers.scores import SCORES
 from idlora_pl.scorers.weights import UnusableInput, WeightFile
 
 GRID = tuple(
@@ -152,7 +153,7 @@ CARDS = (
     Card(
         "face_sim",
         "Cosine of ArcFace embeddings (insightface buffalo_l) with the target clip, five frames a clip.",
-        (Score("face_sim", "Face Sim (ArcFace)", "higher", worst=0.0),),
+        SCORES["face_sim"],
         (_DETECTOR, _ARCFACE),
         _arcface,
         Anchor(
@@ -174,7 +175,7 @@ CARDS = (
     Card(
         "face_sim_mobilefacenet",
         "Cosine of MobileFaceNet embeddings with the target clip, five frames a clip, faces found by MTCNN.",
-        (Score("face_sim_mobilefacenet", "Face Sim (MobileFaceNet)", "higher", worst=0.0),),
+        SCORES["face_sim_mobilefacenet"],
         (_MOBILEFACENET, *MTCNN_FILES),
         _mobilefacenet,
         Anchor(

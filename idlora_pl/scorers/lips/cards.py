@@ -9,11 +9,12 @@ from idlora_pl.files import files_below
 from idlora_pl.media.clip import Clip
 from idlora_pl.media.reading import read_clip
 from idlora_pl.metrics.clip_mean import ClipMean, mono
-from idlora_pl.metrics.lip_lag import LipLag, chance_note, peak_of
+from idlora_pl.metrics.lip_lag import LipLag, peak_of
 from idlora_pl.metrics.lips import LipCoherence, LipDistances
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
+from idlora_pl.scorers.card import Anchor, Card, Inputs
 from idlora_pl.scorers.face.mtcnn import MTCNN_FILES
 from idlora_pl.scorers.face.tracking import load_tracker
+from idlora_pl.scorers.scores import SCORES
 from idlora_pl.scorers.weights import WeightFile
 
 EXAMPLE = "syncnet/example.avi"
@@ -132,11 +133,7 @@ CARDS = (
     Card(
         "lse",
         "Distance of sound and mouth by SyncNet at the best offset (LSE-D), its confidence (LSE-C), and the offset.",
-        (
-            Score("lse_d", "LSE-D", "lower", digits=2),
-            Score("lse_c", "LSE-C", "higher", digits=2, worst=0.0),
-            Score("lip_offset", "lip offset, frames", "near zero", digits=1),
-        ),
+        SCORES["lse"],
         (_SYNCNET, *MTCNN_FILES),
         _syncnet,
         Anchor(
@@ -156,7 +153,7 @@ CARDS = (
     Card(
         "lip_coherence_lrasd",
         "Log odds that the face says what is heard, by LR-ASD, mean over the frames with sound.",
-        (Score("lip_coherence_lrasd", "lip coherence (LR-ASD)", "higher", digits=2),),
+        SCORES["lip_coherence_lrasd"],
         (_LR_ASD, *MTCNN_FILES),
         _lr_asd,
         Anchor(
@@ -176,10 +173,7 @@ CARDS = (
     Card(
         "lip_lag_landmarks",
         "Frames by which the loudness of the voice is ahead of the opening of the mouth, from MediaPipe's landmarks.",
-        (
-            Score("lip_lag_landmarks", "lip lag, frames", "near zero", digits=1, note=chance_note()),
-            Score("lip_corr_landmarks", "lip correlation", "higher", digits=2, worst=0.0),
-        ),
+        SCORES["lip_lag_landmarks"],
         (_LANDMARKER,),
         _landmarks,
         Anchor(

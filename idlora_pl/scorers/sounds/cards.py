@@ -9,7 +9,8 @@ from idlora_pl.media.reading import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.functional import cosine_similarity
 from idlora_pl.metrics.sounds import SoundsSimilarity
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
+from idlora_pl.scorers.card import Anchor, Card, Inputs
+from idlora_pl.scorers.scores import SCORES
 from idlora_pl.scorers.weights import WeightFile
 
 DOG = "esc50/1-100032-A-0.wav"
@@ -73,11 +74,7 @@ CARDS = (
     Card(
         "clap",
         "Cosine of CLAP embeddings of the sound at 48 kHz and of its descriptions.",
-        (
-            Score("clap_environment", "CLAP, environment", "higher", worst=0.0),
-            Score("clap_style", "CLAP, style", "higher", worst=0.0),
-            Score("clap_sounds", "CLAP, all sounds", "higher", worst=0.0),
-        ),
+        SCORES["clap"],
         (_CLAP,),
         _native,
         _ANCHOR,
@@ -87,11 +84,7 @@ CARDS = (
     Card(
         "clap_16k",
         "The authors' path: the sound goes through 16 kHz and 16 bits before CLAP hears it at 48 kHz.",
-        (
-            Score("clap_environment_16k", "CLAP, environment (16 kHz)", "higher", worst=0.0),
-            Score("clap_style_16k", "CLAP, style (16 kHz)", "higher", worst=0.0),
-            Score("clap_sounds_16k", "CLAP, all sounds (16 kHz)", "higher", worst=0.0),
-        ),
+        SCORES["clap_16k"],
         (_CLAP,),
         _released,
         _ANCHOR,

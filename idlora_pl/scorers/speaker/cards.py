@@ -14,7 +14,8 @@ from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.embedders import SpeakerEmbedder
 from idlora_pl.metrics.functional import cosine_similarity
 from idlora_pl.metrics.speaker import VoiceSimilarity
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
+from idlora_pl.scorers.card import Anchor, Card, Inputs
+from idlora_pl.scorers.scores import SCORES
 from idlora_pl.scorers.weights import WeightFile
 
 UNISPEECH = tuple(
@@ -119,15 +120,6 @@ _DVECTOR = WeightFile(
 )
 
 
-def _scores(name: str, title: str) -> tuple[Score, ...]:
-    return (
-        Score(name, title, "higher", worst=0.0),
-        Score(f"{name}_target", f"{title}, target", "higher", worst=0.0),
-        Score(f"{name}_first_0.5s", f"{title}, first 0.5 s", "higher", worst=0.0),
-        Score(f"{name}_rest", f"{title}, rest", "higher", worst=0.0),
-    )
-
-
 def _standard(weights: Path) -> ClipMean:
     from idlora_pl.scorers.speaker.wavlm import WavLMSpeaker
 
@@ -157,7 +149,7 @@ CARDS = (
     Card(
         "spk_sim",
         "Cosine of WavLM-large speaker embeddings (UniSpeech, fine-tuned body and head) with the reference.",
-        _scores("spk_sim", "Spk Sim (WavLM SV)"),
+        SCORES["spk_sim"],
         (_UNISPEECH,),
         _standard,
         Anchor(
@@ -178,7 +170,7 @@ CARDS = (
     Card(
         "spk_sim_idlora",
         "The authors' hybrid: stock WavLM-large under the fine-tuned head, raw waveform.",
-        _scores("spk_sim_idlora", "Spk Sim (authors' hybrid)"),
+        SCORES["spk_sim_idlora"],
         (_UNISPEECH, _WAVLM),
         _hybrid,
         packages=("torch", "torchaudio", "transformers"),
@@ -189,7 +181,7 @@ CARDS = (
     Card(
         "spk_sim_ecapa",
         "Cosine of SpeechBrain's ECAPA-TDNN embeddings (spkrec-ecapa-voxceleb) with the reference.",
-        _scores("spk_sim_ecapa", "Spk Sim (ECAPA)"),
+        SCORES["spk_sim_ecapa"],
         (_ECAPA,),
         _ecapa,
         Anchor(
@@ -208,7 +200,7 @@ CARDS = (
     Card(
         "spk_sim_dvector",
         "Cosine of small BiLSTM d-vectors with the reference.",
-        _scores("spk_sim_dvector", "Spk Sim (d-vector)"),
+        SCORES["spk_sim_dvector"],
         (_DVECTOR,),
         _dvector,
         Anchor(

@@ -6,7 +6,8 @@ from idlora_pl.media.reading import read_audio
 from idlora_pl.metrics.clip_mean import ClipMean, mono
 from idlora_pl.metrics.functional import transcript_error_rate
 from idlora_pl.metrics.words import GrammarErrors, WordErrors, released_words
-from idlora_pl.scorers.card import Anchor, Card, Inputs, Score
+from idlora_pl.scorers.card import Anchor, Card, Inputs
+from idlora_pl.scorers.scores import SCORES
 from idlora_pl.scorers.weights import UnusableInput, WeightFile
 
 _WHISPER = WeightFile(
@@ -88,12 +89,7 @@ CARDS = (
     Card(
         "wer",
         "Word and character errors of Whisper large-v3's transcript against the [SPEECH] text.",
-        (
-            Score("wer", "WER", "lower", worst=1.0, margin=0.01),
-            Score("cer", "CER", "lower", worst=1.0, margin=0.01),
-            Score("wer_standard", "WER (standard)", "lower", worst=1.0, margin=0.01),
-            Score("cer_standard", "CER (standard)", "lower", worst=1.0, margin=0.01),
-        ),
+        SCORES["wer"],
         (_WHISPER,),
         _whisper,
         Anchor(
@@ -114,7 +110,7 @@ CARDS = (
     Card(
         "wer_grammar",
         "Word errors of pocketsphinx with the grammar of the GRID corpus.",
-        (Score("wer_grammar", "WER (GRID grammar)", "lower", worst=1.0, margin=0.01),),
+        SCORES["wer_grammar"],
         tuple(
             WeightFile(f"{_SPHINX}/{name}", digest, _GET_SPHINX, "BSD-2-Clause (CMU)")
             for name, digest in _SPHINX_FILES.items()
