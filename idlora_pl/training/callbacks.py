@@ -27,9 +27,8 @@ from idlora_pl.ltx2.adapter_file import check_style
 from idlora_pl.ltx2.adapter_format import AdapterStyle
 from idlora_pl.ltx2.lora import attached_lora, save_adapter
 from idlora_pl.media.clip import MediaError
-from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.build import clip_values
-from idlora_pl.results.row import ScorerFacts, ScoreRow
+from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import metric_names, replace_scores
 from idlora_pl.scorers.loading import Scorer, load_scorers
 from idlora_pl.scorers.registry import NEAR_ZERO
@@ -136,28 +135,24 @@ class ScoreClips(Callback):
     Each rank scores the clips that it generated; means are over the clips of all ranks.
 
     Args:
-        scorer: Metrics that were built elsewhere; None takes `scorers`.
+        scorers: Names of scorers as in `idlora score`, such as "spk_sim,wer", "available" or "nano".
         row: Name of the table's row that the clips belong to.
         scores: File to append to; a relative path is inside the run's folder.
         clips: Folder of the clips as it is written in the rows, relative to the scores' folder.
-        scorers: Names of scorers as in `idlora score`, such as "spk_sim,wer", "available" or "nano".
         weights: Folder of their weights; None takes the one of the user.
         verified: File of proofs that `idlora doctor` wrote; None takes the one of the user.
     """
 
     def __init__(
         self,
-        scorer: ClipScorer | None = None,
+        scorers: str,
         row: str = "generated",
         scores: str = SCORES,
         clips: str = "clips",
-        scorers: str | None = None,
         weights: str | None = None,
         verified: str | None = None,
     ) -> None:
-        if (scorer is None) == (scorers is None):
-            raise ValueError("ScoreClips needs either scorers (names, such as 'spk_sim,wer') or a scorer; give one")
-        self.scorer, self.row, self.scores, self.clips = scorer, row, scores, clips
+        self.row, self.scores, self.clips = row, scores, clips
         self.names, self.weights, self.verified = scorers, weights, verified
         self._scorers: tuple[Scorer, ...] = ()
         self._tested: list[ScoreRow] = []
@@ -168,13 +163,8 @@ class ScoreClips(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if stage in ("predict", "test") and isinstance(data, PairedClips) and data.prompts is not None:
             self._origin = origin_of(read_prompts(data.prompts), data.prompts)
-        if self._scorers:
-            return
-        if self.scorer is not None:
-            self._scorers = tuple(_given(metric.names[0], metric) for metric in self.scorer.parts)
-        else:
-            self._scorers = load_scorers(self.names or "", self.weights or WEIGHTS, self.verified)
-        self._scorers = with_versions(self._scorers)
+        if not self._scorers:
+            self._scorers = with_versions(load_scorers(self.names, self.weights or WEIGHTS, self.verified))
 
     def on_predict_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: object) -> None:
         """Score the clips of one batch of `idlora predict`."""
@@ -202,11 +192,6 @@ class ScoreClips(Callback):
             rows.append(score_clip(self._scorers, entry, clip, row, notes=notes))
         replace_scores(path, rows)
         return rows
-
-
-def _given(name: str, metric: Any) -> Scorer:
-    """Return a metric without a card as a scorer: nothing is known of its weights, so it is not verified."""
-    return Scorer(name, metric, ScorerFacts(tuple(metric.names)))
 
 
 class SampleClips(Callback):
