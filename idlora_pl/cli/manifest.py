@@ -31,19 +31,19 @@ def manifest(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     console = Console(soft_wrap=True)
     if options.verb == "make":
-        entries = write_manifest(options.folder, options.output, name=options.name, first_frames=options.first_frames)
-        console.print(f"wrote {options.output}: {len(entries)} items")
+        items = write_manifest(options.folder, options.output, name=options.name, first_frames=options.first_frames)
+        console.print(f"wrote {options.output}: {len(items)} items")
     else:
-        entries = read_prompts(options.file, use="scoring")
-    check_layout(entries)
-    for line in completeness(entries):
+        items = read_prompts(options.file, use="scoring")
+    check_layout(items)
+    for line in completeness(items):
         console.print(line, highlight=False)
-    methods = sorted({method for entry in entries for method in entry["clips"]})
+    methods = sorted({method for item in items for method in item.clips})
     for method in methods:
-        there = sum(method in entry["clips"] and Path(entry["clips"][method]).is_file() for entry in entries)
-        console.print(f"method {method}: {there} of {len(entries)} clips", highlight=False)
+        there = sum(method in item.clips and item.clips[method].is_file() for item in items)
+        console.print(f"method {method}: {there} of {len(items)} clips", highlight=False)
     if options.verb == "check" and options.training is not None:
-        found = compare_speakers(entries, options.training)
+        found = compare_speakers(items, options.training)
         console.print(found.sentence(), highlight=False)
         if found.leaked:
             sys.exit(f"idlora: speakers of {options.file} are in the training set: {', '.join(found.leaked)}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from rich.console import Console
 
-from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.benchmark.items import Item, read_prompts
 from idlora_pl.benchmark.layouts import check_layout
 from idlora_pl.evaluation.clips import Bound, ClipSource, bound_sources, clip_sources
 from idlora_pl.evaluation.disjoint import compare_speakers
@@ -21,23 +22,21 @@ from idlora_pl.scorers.loading import names_of
 from idlora_pl.scorers.proof import VERIFIED
 from idlora_pl.scorers.weights import WEIGHTS, Unavailable
 
-Entry = Mapping[str, Any]
-
 
 def score(arguments: list[str]) -> None:
     """Score clips of any method against a manifest or prompt file; goes on where it stopped."""
     options = _parser().parse_args(arguments)
-    entries: Sequence[Entry] = read_prompts(options.manifest, use="scoring")
-    check_layout(entries)
+    items = read_prompts(options.manifest, use="scoring")
+    check_layout(items)
     if options.scores.is_dir():
         raise ValueError(f"--scores {options.scores} is a folder; give the scores.jsonl to append to")
     try:
-        names = names_of(options.scorers or _usual(entries), options.weights)
+        names = names_of(options.scorers or _usual(items), options.weights)
         chosen = ScorerSet(tuple(names), options.weights, options.verified, options.inputs)
-        sources = _sources(options, entries)
-        entries = _with_notes(options, entries, sources)
-        origin = origin_of(entries, options.manifest)
-        folder = Folder(entries, sources, options.row, options.scores, options.again, origin)
+        sources = _sources(options, items)
+        items = _with_notes(options, items, sources)
+        origin = origin_of(items, options.manifest)
+        folder = Folder(items, sources, options.row, options.scores, options.again, origin)
         found: Outcome | None
         if options.devices is not None:
             from idlora_pl.evaluation.ranks import score_on_ranks  # loads Lightning, which takes seconds
@@ -97,12 +96,12 @@ def _size(text: str) -> tuple[int, int]:
     return _positive(height), _positive(width)
 
 
-def _usual(entries: Sequence[Entry]) -> str:
+def _usual(items: Sequence[Item]) -> str:
     """Return the scorers that fit the items: those of the nano world if all items are of it."""
-    return "nano" if all(entry["environment"] in ENVIRONMENTS for entry in entries) else "available"
+    return "nano" if all(item.environment in ENVIRONMENTS for item in items) else "available"
 
 
-def _sources(options: argparse.Namespace, entries: Sequence[Entry]) -> dict[str, ClipSource]:
+def _sources(options: argparse.Namespace, items: Sequence[Item]) -> dict[str, ClipSource]:
     """Find the clips that the options choose."""
     bound, clips, method = options.bound, options.clips, options.method
     if method is not None and (clips is not None or bound is not None):
@@ -112,32 +111,29 @@ def _sources(options: argparse.Namespace, entries: Sequence[Entry]) -> dict[str,
             raise ValueError("--bound vae writes the clips that it scores; give --clips FOLDER")
         from idlora_pl.evaluation.through_codecs import reconstructed
 
-        return reconstructed(entries, clips, options.base, options.base_weights, options.size)
+        return reconstructed(items, clips, options.base, options.base_weights, options.size)
     if bound is not None and clips is not None:
         raise ValueError(f"--bound {bound} scores real clips of the manifest; leave out --clips")
     if bound is not None:
-        return bound_sources(entries, bound, seed=options.bound_seed)
-    return clip_sources(entries, clips, method)
+        return bound_sources(items, bound, seed=options.bound_seed)
+    return clip_sources(items, clips, method)
 
 
-def _with_notes(
-    options: argparse.Namespace, entries: Sequence[Entry], sources: dict[str, ClipSource]
-) -> list[dict[str, Any]]:
-    """Return the entries with the seed of their rows; tell and note who is in the training set."""
+def _with_notes(options: argparse.Namespace, items: Sequence[Item], sources: dict[str, ClipSource]) -> list[Item]:
+    """Return the items with the seed of their rows; tell and note who is in the training set."""
     real = options.clips is None or options.bound is not None
     leaked: set[str] = set()
     if options.training is not None:
-        found = compare_speakers(entries, options.training)
+        found = compare_speakers(items, options.training)
         Console(soft_wrap=True).print(found.sentence(), style="green" if found.is_shown else "red", markup=False)
         leaked = set(found.leaked)
-    for entry in entries:
-        if str(entry["speaker"]) in leaked:
-            source = sources[entry["output_name"]]
-            notes = {**source.notes, "speaker_in_training": "yes"}
-            sources[entry["output_name"]] = ClipSource(source.path, source.reason, notes)
+    for item in items:
+        if item.speaker in leaked:
+            source = sources[item.id]
+            sources[item.id] = replace(source, notes={**source.notes, "speaker_in_training": "yes"})
     if options.seed is None and not real:
-        return [dict(entry) for entry in entries]
-    return [dict(entry) | {"seed": options.seed} for entry in entries]
+        return list(items)
+    return [replace(item, seed=options.seed) for item in items]
 
 
 def _report(row: str, found: Outcome) -> None:

@@ -65,12 +65,12 @@ def _named(option: str, given: list[str]) -> dict[str, str]:
 
 
 def _make(options: argparse.Namespace) -> None:
-    entries = read_prompts(options.prompts) if options.prompts else []
+    items = read_prompts(options.prompts) if options.prompts else []
     setup = Setup(
         kind=options.kind,
         methods={name: Path(folder) for name, folder in _named("method", options.method).items()},
         reference=options.reference,
-        texts={entry["output_name"]: entry["prompt"] for entry in entries},
+        texts={item.id: item.prompt for item in items},
         questions=_named("question", options.question),
         n_raters=options.raters,
         n_attention=options.attention,

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.loggers import WandbLogger
 
-from idlora_pl.benchmark.items import read_prompts, refuse_unusable
+from idlora_pl.benchmark.items import Item, read_prompts, refuse_unusable
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.distributed import OwnShare
 from idlora_pl.evaluation.plan import origin_of, with_versions
@@ -104,7 +104,7 @@ class WriteClips(BasePredictionWriter):
         """Raise ValueError when a clip of that name, or its score, is there already."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if stage in ("predict", "test") and isinstance(data, PairedClips):
-            names = [f"{entry['output_name']}.mp4" for entry in data.entries]
+            names = [f"{item.id}.mp4" for item in data.items]
             refuse_made(run_folder(trainer) / self.folder, names, run_folder(trainer) / SCORES)
 
     def write_on_batch_end(self, trainer: L.Trainer, module: L.LightningModule, prediction: Made, *_: object) -> None:
@@ -186,10 +186,10 @@ class ScoreClips(Callback):
         """
         path = run_folder(trainer) / self.scores
         rows = []
-        for entry, clip in made:
-            clip_path = f"{clips}/{entry['output_name']}.mp4"
-            notes = notes_of(entry, path.parent) | {"clip": clip_path, **origin}
-            rows.append(score_clip(self._scorers, entry, clip, row, notes=notes))
+        for item, clip in made:
+            clip_path = f"{clips}/{item.id}.mp4"
+            notes = notes_of(item, path.parent) | {"clip": clip_path, **origin}
+            rows.append(score_clip(self._scorers, item, clip, row, notes=notes))
         replace_scores(path, rows)
         return rows
 
@@ -202,29 +202,29 @@ class SampleClips(Callback):
 
     Args:
         prompts: Prompt file or manifest; see `idlora_pl.benchmark.items`.
-        n_clips: Only the first so many entries.
+        n_clips: Only the first so many items.
         scale: Enlarge small frames pixel by pixel.
     """
 
     def __init__(self, prompts: str, n_clips: int = 4, scale: int = 1) -> None:
         self.prompts, self.n_clips, self.scale = prompts, n_clips, scale
-        self._entries: list[dict[str, Any]] = []
+        self._items: list[Item] = []
         self._origin: dict[str, str] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Read the prompt file before anything is trained."""
         if stage == "fit":
             assert isinstance(pl_module, IDLoRA)
-            self._entries = read_prompts(self.prompts, seed=pl_module.sampling.seed)[: self.n_clips]
-            refuse_unusable(self._entries)
-            self._origin = origin_of(self._entries, self.prompts)
+            self._items = read_prompts(self.prompts, seed=pl_module.sampling.seed)[: self.n_clips]
+            refuse_unusable(self._items)
+            self._origin = origin_of(self._items, self.prompts)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Generate, write, log and score."""
         assert isinstance(module, IDLoRA)
-        if trainer.sanity_checking or not self._entries:
+        if trainer.sanity_checking or not self._items:
             return
-        own = list(OwnShare(self._entries))
+        own = list(OwnShare(self._items))
         training = module.model.training
         module.model.eval()
         made = module.predict_step(own, 0) if own else []
@@ -245,7 +245,7 @@ class SampleClips(Callback):
         """Log the clips and the means of all ranks, once."""
         if not trainer.is_global_zero:
             return
-        written = [run_folder(trainer) / folder / f"{entry['output_name']}.mp4" for entry in self._entries]
+        written = [run_folder(trainer) / folder / f"{item.id}.mp4" for item in self._items]
         paths = [str(path) for path in written if path.is_file()]
         step = max(trainer.global_step - 1, 0)  # Lightning counts from 0, also for the losses of this validation
         for logger in trainer.loggers:

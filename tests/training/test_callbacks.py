@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger
 from safetensors import safe_open
 
+from idlora_pl.benchmark.items import Item
 from idlora_pl.cli.table import known_columns
 from idlora_pl.generation.pipeline import IDLoRAPipeline
 from idlora_pl.ltx2.adapter_file import read_adapter
@@ -118,7 +119,7 @@ def made_clips(broken: float | None) -> list:
     clips = [Clip(torch.zeros(5, 3, 64, 64, dtype=torch.uint8), torch.rand(1, 3200), 25.0, 16000) for _ in range(3)]
     if broken is not None:
         clips[1].waveform[0, 7] = broken
-    return [({"output_name": name, "prompt": "p", "seed": 1}, clip) for name, clip in zip("abc", clips, strict=True)]
+    return [(Item(name, "p", 1), clip) for name, clip in zip("abc", clips, strict=True)]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
