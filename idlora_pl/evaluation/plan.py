@@ -102,16 +102,23 @@ class Folder:
         return self.scores.is_file() and self.scores.stat().st_size > 0
 
     def _is_stale(self, line: ScoreRow, names: set[str]) -> bool:
-        if is_of_other_items(line, self.origin):
-            return self.again == "all"
-        if not line.scores.keys() & names:
-            return False
+        """Say whether a line of the row is to be made anew.
+
+        With "all" that is every line with one of these scores, and of another manifest; else a line of these scores
+        and of an item here, if scoring it again may give something else.
+        """
+        is_foreign = is_of_other_items(line, self.origin)
+        holds_scores = not names.isdisjoint(line.scores)
         if self.again == "all":
-            return True
-        seeds = {item.seed for item in self.items if item.id == line.key}
-        if line.seed not in seeds:
-            return False
-        failed = FAILED in {line.reasons.get(name) for name in line.scores}
+            return holds_scores or is_foreign
+        return holds_scores and not is_foreign and self._has_item_of(line) and self._may_change(line)
+
+    def _has_item_of(self, line: ScoreRow) -> bool:
+        return any((item.id, item.seed) == (line.key, line.seed) for item in self.items)
+
+    def _may_change(self, line: ScoreRow) -> bool:
+        """Say whether a scorer failed at the clip, or the clip is there by now or missing for another reason."""
+        failed = any(line.reasons.get(name) == FAILED for name in line.scores)
         return failed or has_other_reason(line, self.sources[line.key], self.beside)
 
     def left(self, scorers: Sequence[Scorer]) -> list[Work]:
