@@ -155,22 +155,24 @@ def _instruments(
     faces: str | None, centre_crop: bool, vad: str | None, any_sound: bool
 ) -> tuple[Path | None, Path | None]:
     """Return where the weights for faces and for speech are; None where they are not to be looked for."""
-    for given, weights, flag, look in (
-        (faces, "faces", "centre_crop", "faces"),
-        (vad, "vad", "any_sound", "speech"),
-    ):
-        without = centre_crop if flag == "centre_crop" else any_sound
-        if (given is None) == (not without):
-            said = "both" if without else "neither"
-            raise ValueError(
-                f"give --{weights} WEIGHTS to look for {look}, or --{flag} to take what is there; got {said}"
-            )
-    seeing, hearing = Path(faces) if faces is not None else None, vad_file(Path(vad)) if vad is not None else None
+    seeing = _weights_or_flag("faces", faces, "centre_crop", centre_crop, looked_for="faces")
+    hearing = _weights_or_flag("vad", vad, "any_sound", any_sound, looked_for="speech")
     if seeing is not None:
         refuse_missing_mtcnn(seeing)
     if hearing is not None:
+        hearing = vad_file(hearing)
         load_vad(hearing)
     return seeing, hearing
+
+
+def _weights_or_flag(name: str, weights: str | None, flag: str, is_set: bool, *, looked_for: str) -> Path | None:
+    """Return the weights of an instrument, or None where the flag does without it; one of the two must be given."""
+    if is_set == (weights is not None):
+        said = "both" if is_set else "neither"
+        raise ValueError(
+            f"give --{name} WEIGHTS to look for {looked_for}, or --{flag} to take what is there; got {said}"
+        )
+    return None if weights is None else Path(weights)
 
 
 def _tell_speakers(kept: list[Row], speaker_from: SpeakerFrom) -> None:

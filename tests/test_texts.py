@@ -18,7 +18,7 @@ from data_tools.pairing.pairing import read_prompts as read_pair_prompts
 from data_tools.prepare import main as prepare
 from data_tools.verb.command import run as run_tool
 from data_tools.verb.lists import read_rows, write_rows
-from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.benchmark.items import Item, read_prompts
 from idlora_pl.benchmark.manifest import write_manifest
 from idlora_pl.cli.lightning import run
 from idlora_pl.evaluation.disjoint import compare_speakers
@@ -36,7 +36,7 @@ READERS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "prompts of predict": (
         "p.json",
         json.dumps([{"prompt": PROMPT, "speaker": "Zoë"}], ensure_ascii=False),
-        lambda path: read_prompts(path)[0]["prompt"],
+        lambda path: read_prompts(path)[0].prompt,
     ),
     "prompts of pair_clips": ("p.json", json.dumps({"a": PROMPT}, ensure_ascii=False), read_pair_prompts),
     "texts": (
@@ -61,12 +61,12 @@ READERS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "a training list": (
         "c.jsonl",
         '{"key": "a", "speaker": "Zoë"}\n',
-        lambda path: compare_speakers([{"speaker": "Zoë", "output_name": "x"}], path).leaked,
+        lambda path: compare_speakers([Item("x", speaker="Zoë")], path).leaked,
     ),
     "captions of a manifest": (
         "captions.json",
         '[{"id": "a", "speaker": "Zoë"}]',
-        lambda path: write_manifest(path.parent, path.parent / "out" / "m.json")[0]["speaker"],
+        lambda path: write_manifest(path.parent, path.parent / "out" / "m.json")[0].speaker,
     ),
     "scores": (
         "scores.jsonl",
@@ -142,7 +142,7 @@ def test_a_separator_in_a_prompt_goes_through_every_list(separator, tmp_path):
     (tmp_path / "raw.jsonl").write_bytes("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
     # a bare carriage return inside a JSON text is an escape, as JSON wants it
     assert read_rows(tmp_path / "raw.jsonl", ("key",)) == rows
-    assert compare_speakers([{"speaker": "t", "output_name": "x"}], tmp_path / "raw.jsonl").leaked == ("t",)
+    assert compare_speakers([Item("x", speaker="t")], tmp_path / "raw.jsonl").leaked == ("t",)
     assert sorted(read_texts(tmp_path / "raw.jsonl", rows)) == ["a", "b"]
 
 

@@ -9,6 +9,7 @@ import torch
 
 from data_tools.released.layout import list_folder
 from data_tools.verb.lists import find_videos, read_clips
+from idlora_pl.benchmark.items import Item
 from idlora_pl.benchmark.manifest import write_manifest
 from idlora_pl.evaluation.clips import clip_sources
 from idlora_pl.files import files_below
@@ -49,15 +50,14 @@ def test_nothing_but_hidden_videos_is_no_video(folder):
 
 
 def test_clips_beside_hidden_ones_are_scored_and_listed(tmp_path, folder):
-    entry = {"output_name": "a", "target_path": None}
-    assert clip_sources([entry], folder / "s")["a"].path.name == "a.mp4"
+    assert clip_sources([Item("a")], folder / "s")["a"].path.name == "a.mp4"
     shutil.copytree(folder / "s", tmp_path / "bench/one")
     for name in ("reference.wav", "._reference.mp4", "._target.mp4", "ours.mp4", "._ours.mp4"):
         shutil.copy(folder / "s/a.wav", tmp_path / "bench/one" / name)
     (tmp_path / "bench/captions.json").write_text('[{"id": "one", "speech": "a", "visual": "b", "sounds": "c"}]')
     (item,) = write_manifest(tmp_path / "bench", tmp_path / "bench/m.json")
-    assert Path(item["reference_path"]).name == "reference.wav"
-    assert item["target_path"] is None
+    assert item.reference.name == "reference.wav"
+    assert item.target is None
 
 
 def test_hidden_files_of_released_data_are_no_items(tmp_path, save_released_item):

@@ -96,13 +96,13 @@ def run_all(media: Path, published: Path, weights: Path, scorers: str, output: P
     if waiting := slow_anchors(scorers, media, weights, verified):
         run("doctor", "--check", "--scorers", ",".join(waiting), *proved)
     run("manifest", "make", published, manifest)
-    entries = read_prompts(manifest, use="scoring")
-    methods = list(dict.fromkeys(method for entry in entries for method in entry["clips"]))
+    items = read_prompts(manifest, use="scoring")
+    methods = list(dict.fromkeys(method for item in items for method in item.clips))
     rows = [("--method", name) for name in methods] + [("--bound", name) for name in BOUNDS]
     for option, name in rows:
         common = ["--row", name, "--scores", scores, "--weights", weights, "--scorers", scorers, "--verified", verified]
         run("score", manifest, option, name, *common)
-    for split in dict.fromkeys(entry["split"] for entry in entries):
+    for split in dict.fromkeys(item.split for item in items):
         table = TABLES / f"main_{split}.yaml"
         if table.is_file():
             calibrate(scores, table, weights, output / str(split), {}, None)

@@ -1,7 +1,6 @@
 """What to generate and to score: the JSON of the authors' batch scripts, and benchmark manifests, read as one.
 
-Both become lists of entries, which are dicts with the keys of `KNOWN`: checked, completed, with absolute paths. The
-schema of a manifest is in docs/scoring.md.
+Both become lists of `Item`: checked, completed, with absolute paths. The schema of a manifest is in docs/scoring.md.
 """
 
 import os
@@ -9,6 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,9 +25,8 @@ PATHS = ("reference_path", "first_frame_path", "target_path", "compare_path")
 CAPTION = ("visual", "speech", "sounds", "speaking_style", "environment_sounds")
 _PLAIN = ("prompt", "output_name", "seed", "speaker", "environment", "reference_speech", *PATHS)
 _ABOUT = ("split", "language", "source", "reference_source", "consent", "clips")
-KNOWN = (*_PLAIN, *_ABOUT, *CAPTION)
-"""Keys of an entry. `reference_speech` holds the words of the reference; `source` and `reference_source` name the
-videos that target and reference were cut from; `clips` maps a method to its clip of this entry."""
+_KNOWN = (*_PLAIN, *_ABOUT, *CAPTION)
+"""Keys of an entry of a prompt file. Those of `_ALIASES` are the ones that a manifest, and `Item`, name otherwise."""
 
 _ALIASES = {"id": "output_name"} | {path.removesuffix("_path"): path for path in PATHS}
 _SHORT_PATHS = tuple(path.removesuffix("_path") for path in PATHS)
@@ -42,30 +41,91 @@ class PromptError(ValueError):
     """A prompt file cannot be used; the message names the file, the entry and the fix."""
 
 
-def entry_of(item: object, index: int, path: Path, seed: int, *, in_manifest: bool = False) -> dict[str, Any]:
-    """Check and complete one entry.
+@dataclass(frozen=True)
+class Item:
+    """What one clip is generated from, and what it is compared with; None where nothing is known.
+
+    Attributes:
+        id: Name of its clips, without their ending.
+        prompt: `[VISUAL]: ... [SPEECH]: ... [SOUNDS]: ...`; "" for an item that can only be scored.
+        seed: Seed of the noise; None for a recording, which has none.
+        speaker: Who speaks.
+        reference: Voice to generate with: a sound, or a clip with sound.
+        first_frame: Face to generate with.
+        target: The real clip that the prompt describes.
+        compare: Another recording of the speaker, to compare the voice with; the reference is taken where it is None.
+        reference_speech: Words of the reference.
+        visual: What is seen, as in the prompt.
+        speech: What is said, as in the prompt.
+        sounds: What is heard, as in the prompt.
+        speaking_style: How is spoken.
+        environment_sounds: What is heard behind the voice; "none" for nothing.
+        environment: Name of the place (nano world).
+        language: ISO 639-1 code of the speech.
+        split: Split of the benchmark.
+        source: Video that the target was cut from.
+        reference_source: Video that the reference was cut from.
+        consent: What is known about the speaker's consent.
+        clips: Clips of methods, which need not exist, by name of the method.
+    """
+
+    id: str
+    prompt: str = ""
+    seed: int | None = None
+    speaker: str | None = None
+    reference: Path | None = None
+    first_frame: Path | None = None
+    target: Path | None = None
+    compare: Path | None = None
+    reference_speech: str | None = None
+    visual: str | None = None
+    speech: str | None = None
+    sounds: str | None = None
+    speaking_style: str | None = None
+    environment_sounds: str | None = None
+    environment: str | None = None
+    language: str | None = None
+    split: str | None = None
+    source: str | None = None
+    reference_source: str | None = None
+    consent: str | None = None
+    clips: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def person(self) -> str:
+        """Who speaks; an item that does not say is a person of its own."""
+        return self.speaker or self.id
+
+    def to(self, _device: object) -> "Item":
+        """The same item: it holds no tensor. Lightning asks for it when it moves batches and predictions."""
+        return self
+
+
+def item_of(written: object, index: int, path: Path, seed: int, *, in_manifest: bool = False) -> Item:
+    """Check and complete one item.
 
     Args:
-        item: As it stands in the file.
+        written: As it stands in the file.
         index: Its place.
-        path: The file; paths of the entry are relative to it.
-        seed: The entry without a seed gets seed + index.
-        in_manifest: Whether it is the item of a manifest, which needs an id.
+        path: The file; paths of the item are relative to it.
+        seed: The item without a seed gets seed + index.
+        in_manifest: Whether the file is a manifest, whose items need an id.
 
     Raises:
-        PromptError: The entry is not as described in `read_prompts`, or a path does not exist.
+        PromptError: The item is not as described in `read_prompts`, or a path does not exist.
     """
     where = f"manifest {path}, item {index}" if in_manifest else f"prompt file {path}, entry {index}"
-    if not isinstance(item, Mapping):
+    if not isinstance(written, Mapping):
         least = "'id'" if in_manifest else "'prompt'"
         raise PromptError(f"{where} has no text under {least}; write at least {{{least}: '...'}}")
-    if in_manifest and "id" not in item:
+    if in_manifest and "id" not in written:
         raise PromptError(f"{where} has no id; clips are named by it: write {{'id': '...'}}")
-    given = _renamed(item, where, in_manifest)
-    entry: dict[str, Any] = {name: given.get(name) for name in KNOWN}
+    given = _renamed(written, where, in_manifest)
+    entry: dict[str, Any] = {name: given.get(name) for name in _KNOWN}
     _check_texts(entry, where)
-    entry["prompt"] = _completed_caption(entry, "id" in item, where)
-    entry["output_name"] = _name(entry["output_name"], index, "id" in item, where)
+    entry["speaker"] = None if entry["speaker"] is None else str(entry["speaker"])
+    entry["prompt"] = _completed_caption(entry, "id" in written, where) or ""
+    entry["output_name"] = _name(entry["output_name"], index, "id" in written, where)
     entry["seed"] = seed + index if entry["seed"] is None else entry["seed"]
     try:
         checked_seed(entry["seed"], f"{where}: seed")
@@ -74,7 +134,7 @@ def entry_of(item: object, index: int, path: Path, seed: int, *, in_manifest: bo
     for name in PATHS:
         entry[name] = _located(entry[name], key_of(name, in_manifest), path, where)
     entry["clips"] = _clips(entry["clips"], path, where)
-    return entry
+    return Item(**{key_of(name, in_manifest=True): value for name, value in entry.items()})
 
 
 def key_of(name: str, in_manifest: bool) -> str:
@@ -82,19 +142,19 @@ def key_of(name: str, in_manifest: bool) -> str:
     return next((alias for alias, known in _ALIASES.items() if known == name), name) if in_manifest else name
 
 
-def _renamed(item: Mapping[str, Any], where: str, in_manifest: bool) -> dict[str, Any]:
+def _renamed(written: Mapping[str, Any], where: str, in_manifest: bool) -> dict[str, Any]:
     """Return the entry with the keys of prompt files, the caption's parts beside the others."""
-    caption = item.get("caption", {})
+    caption = written.get("caption", {})
     if not isinstance(caption, Mapping) or (unknown := sorted(set(caption) - set(CAPTION))):
         wrong = repr(caption) if not isinstance(caption, Mapping) else f"the unknown part '{unknown[0]}'"
         raise PromptError(f"{where} has a caption with {wrong}; known are {', '.join(CAPTION)}")
     given: dict[str, Any] = dict(caption)
-    for name, value in item.items():
+    for name, value in written.items():
         if name == "caption":
             continue
         known = _ALIASES.get(name, name)
-        if known not in KNOWN:
-            keys = _ITEM_KEYS if in_manifest else (*KNOWN, *_ALIASES, "caption")
+        if known not in _KNOWN:
+            keys = _ITEM_KEYS if in_manifest else (*_KNOWN, *_ALIASES, "caption")
             raise PromptError(f"{where} has the unknown key '{name}'; known are {', '.join(keys)}")
         if known in given:
             raise PromptError(f"{where} says '{key_of(known, in_manifest)}' twice; keep one")
@@ -162,7 +222,7 @@ def _short(name: str, key: str, where: str) -> str:
     return name
 
 
-def _located(value: object, name: str, path: Path, where: str) -> str | None:
+def _located(value: object, name: str, path: Path, where: str) -> Path | None:
     if value is None:
         return None
     located = path.parent / str(value)
@@ -170,10 +230,10 @@ def _located(value: object, name: str, path: Path, where: str) -> str | None:
         raise PromptError(f"{where}: {name} '{value}' is a folder ({located}); name the file in it")
     if not os.path.isfile(located):
         raise PromptError(f"{where}: {name} '{value}' does not exist (looked at {located}); correct it")
-    return str(located)
+    return located
 
 
-def _clips(value: object, path: Path, where: str) -> dict[str, str]:
+def _clips(value: object, path: Path, where: str) -> dict[str, Path]:
     """Return the clips of methods; whether they exist is seen when they are scored."""
     if value is None:
         return {}
@@ -181,10 +241,8 @@ def _clips(value: object, path: Path, where: str) -> dict[str, str]:
         raise PromptError(f"{where} has clips {value!r}; write {{'method': 'path', ...}}")
     for method, clip in value.items():
         _short(Path(clip).stem, f"clip of {method}", where)
-    return {str(method): str(path.parent / clip) for method, clip in value.items()}
+    return {str(method): path.parent / clip for method, clip in value.items()}
 
-
-__all__ = ["CAPTION", "FORMAT", "KNOWN", "PATHS", "PromptError", "prompt_loader", "read_prompts", "refuse_unusable"]
 
 _LISTS = ("samples", "variations", "items")
 _MANIFEST_KEYS = ("format", "name", "items")
@@ -192,7 +250,7 @@ _MANIFEST_KEYS = ("format", "name", "items")
 
 def read_prompts(
     path: str | Path, *, seed: int = 42, use: Literal["generation", "scoring"] = "generation"
-) -> list[dict[str, Any]]:
+) -> list[Item]:
     """Read a prompt file (a list of entries, or an object with it under `samples` or `variations`) or a manifest.
 
     An entry has `prompt`, and may have `reference_path` (voice), `first_frame_path` (face), `output_name`, `seed`;
@@ -202,30 +260,30 @@ def read_prompts(
 
     Args:
         path: JSON file.
-        seed: Entry i without a seed of its own gets seed + i.
-        use: For "generation" each entry needs a prompt; an entry that is only scored may lack one.
+        seed: Item i without a seed of its own gets seed + i.
+        use: For "generation" each item needs a prompt; one that is only scored may lack it.
 
     Returns:
-        Entries with all keys of `KNOWN` (None where absent) and paths made absolute.
+        The items, with captions that were completed and paths made absolute.
 
     Raises:
         PromptError: When the file or an entry is not as described, or a path does not exist.
     """
     path = Path(path)
-    items, in_manifest = _items(path)
+    listed, in_manifest = _items(path)
     kind, word = ("manifest", "item") if in_manifest else ("prompt file", "entry")
-    entries = [entry_of(item, index, path, seed, in_manifest=in_manifest) for index, item in enumerate(items)]
-    if use == "generation" and (bare := [entry for entry in entries if entry["prompt"] is None]):
+    items = [item_of(written, index, path, seed, in_manifest=in_manifest) for index, written in enumerate(listed)]
+    if use == "generation" and (bare := [item for item in items if not item.prompt]):
         raise PromptError(
-            f"{kind} {path}: {word} '{bare[0]['output_name']}' has no prompt to generate from; "
+            f"{kind} {path}: {word} '{bare[0].id}' has no prompt to generate from; "
             "give it 'prompt', or a caption with visual, speech and sounds"
         )
-    names = Counter(unicodedata.normalize("NFC", entry["output_name"]) for entry in entries)
+    names = Counter(unicodedata.normalize("NFC", item.id) for item in items)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         key = key_of("output_name", in_manifest)
         raise PromptError(f"{kind} {path} uses {key} '{twice}' twice; give every {word} its own")
-    return entries
+    return items
 
 
 def manifest_name(path: str | Path) -> str:
@@ -235,15 +293,16 @@ def manifest_name(path: str | Path) -> str:
     return str(name) if name else Path(path).stem
 
 
-def refuse_unusable(entries: Sequence[Mapping[str, Any]]) -> None:
+def refuse_unusable(items: Sequence[Item]) -> None:
     """Read every face and every voice once, so that one that cannot be used is named before anything is sampled.
 
     Raises:
         MediaError: A face is no picture, or a voice is silent or holds something else than numbers.
     """
-    for name, read in (("first_frame_path", read_image), ("reference_path", read_voice)):
-        for path in dict.fromkeys(entry[name] for entry in entries if entry[name] is not None):
-            read(path)
+    for face in dict.fromkeys(item.first_frame for item in items if item.first_frame is not None):
+        read_image(face)
+    for voice in dict.fromkeys(item.reference for item in items if item.reference is not None):
+        read_voice(voice)
 
 
 def _items(path: Path) -> tuple[list[object], bool]:
@@ -275,6 +334,6 @@ def _content(path: Path) -> Any:
         raise PromptError(f"prompt file {error}") from error
 
 
-def prompt_loader(entries: Sequence[dict[str, Any]], batch_size: int) -> DataLoader[dict[str, Any]]:
-    """Return a loader that gives lists of entries, each entry to one process."""
-    return shared_loader(entries, batch_size)
+def prompt_loader(items: Sequence[Item], batch_size: int) -> DataLoader[Item]:
+    """Return a loader that gives lists of items, each item to one process."""
+    return shared_loader(items, batch_size)

@@ -8,11 +8,9 @@ about the size of the hard one. Items are called `speaker_<speaker>_pair<number>
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from idlora_pl.benchmark.items import PromptError
-
-Entry = Mapping[str, Any]
+from idlora_pl.benchmark.items import Item, PromptError
 
 HARD_PAIRS = {
     203: (0, 8, 18),
@@ -53,55 +51,49 @@ LAYOUTS = {
 }
 
 
-def split_counts(entries: Sequence[Entry]) -> dict[str, tuple[int, int]]:
+def split_counts(items: Sequence[Item]) -> dict[str, tuple[int, int]]:
     """Return (items, speakers) of each split."""
-    splits: dict[str, list[Entry]] = {}
-    for entry in entries:
-        splits.setdefault(str(entry["split"] or ""), []).append(entry)
-    return {name: (len(found), len({_speaker(entry) for entry in found})) for name, found in splits.items()}
+    splits: dict[str, list[Item]] = {}
+    for item in items:
+        splits.setdefault(str(item.split or ""), []).append(item)
+    return {name: (len(found), len({item.person for item in found})) for name, found in splits.items()}
 
 
-def _speaker(entry: Entry) -> str:
-    return str(entry["speaker"] or entry["output_name"])
-
-
-def completeness(entries: Sequence[Entry]) -> list[str]:
+def completeness(items: Sequence[Item]) -> list[str]:
     """Say, for each split that the paper knows, how much of it is there."""
     lines = []
-    for name, (n_items, n_speakers) in split_counts(entries).items():
+    for name, (n_items, n_speakers) in split_counts(items).items():
         layout = LAYOUTS.get(name)
         if layout is None:
             lines.append(f"{name or 'no split'}: {n_items} items of {n_speakers} speakers")
             continue
-        items = f"{n_items} of {layout.n_items} items" if layout.n_items else f"{n_items} items (size not published)"
+        size = f"{n_items} of {layout.n_items} items" if layout.n_items else f"{n_items} items (size not published)"
         people = f"{n_speakers} of {layout.n_speakers} speakers" if layout.n_speakers else f"{n_speakers} speakers"
         whole = "" if (n_items, n_speakers) == (layout.n_items, layout.n_speakers) else ": not the published set"
-        lines.append(f"{name}: {items}, {people}{whole if layout.n_items else ''}")
+        lines.append(f"{name}: {size}, {people}{whole if layout.n_items else ''}")
     return lines
 
 
-def check_layout(entries: Sequence[Entry]) -> None:
+def check_layout(items: Sequence[Item]) -> None:
     """Refuse items that contradict what is published of their split.
 
     Raises:
         PromptError: A pair of the hard split is of another speaker, or reference and target come from one video
             where they must not (or from two where they must not); the message names the item.
     """
-    for entry in entries:
-        for fault in _faults(entry, LAYOUTS.get(str(entry["split"]), Layout())):
-            raise PromptError(
-                f"item '{entry['output_name']}' is no item of {entry['split']}: {fault}; correct its split"
-            )
+    for item in items:
+        for fault in _faults(item, LAYOUTS.get(str(item.split), Layout())):
+            raise PromptError(f"item '{item.id}' is no item of {item.split}: {fault}; correct its split")
 
 
-def _faults(entry: Entry, layout: Layout) -> Iterator[str]:
-    named = _ID.fullmatch(entry["output_name"])
+def _faults(item: Item, layout: Layout) -> Iterator[str]:
+    named = _ID.fullmatch(item.id)
     if named and layout.pairs:
         speaker, pair = int(named[1]), int(named[2])
         if pair not in layout.pairs.get(speaker, ()):
             owner = next((who for who, pairs in layout.pairs.items() if pair in pairs), None)
             yield f"pair {pair} is of speaker {owner}" if owner is not None else f"there is no pair {pair}"
-    source, reference = entry["source"], entry["reference_source"]
+    source, reference = item.source, item.reference_source
     if source is None or reference is None or layout.videos == "unknown":
         return
     if (source == reference) != (layout.videos == "same"):

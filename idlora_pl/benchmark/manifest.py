@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from idlora_pl.benchmark.items import CAPTION, FORMAT, PromptError, checked_id, read_prompts
+from idlora_pl.benchmark.items import CAPTION, FORMAT, Item, PromptError, checked_id, read_prompts
 from idlora_pl.files import files_below, read_json, replacing
 from idlora_pl.media.reading import read_clip
 from idlora_pl.media.writing import write_image
@@ -22,8 +22,8 @@ SOUND_ENDINGS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
 _ABOUT = ("id", "speaker", "split", "language", "source", "reference_source", "reference_speech", "seed", *CAPTION)
 
 
-def write_manifest(folder: Path, output: Path, *, name: str = "", first_frames: bool = False) -> list[dict[str, Any]]:
-    """Write the manifest of a folder; return its entries as `read_prompts` gives them.
+def write_manifest(folder: Path, output: Path, *, name: str = "", first_frames: bool = False) -> list[Item]:
+    """Write the manifest of a folder; return its items as `read_prompts` gives them.
 
     Args:
         folder: Laid out as above.
@@ -44,7 +44,7 @@ def write_manifest(folder: Path, output: Path, *, name: str = "", first_frames: 
     return keep_manifest(items, output, name or folder.resolve().name)
 
 
-def keep_manifest(items: Sequence[Mapping[str, Any]], output: Path, name: str) -> list[dict[str, Any]]:
+def keep_manifest(items: Sequence[Mapping[str, Any]], output: Path, name: str) -> list[Item]:
     """Write items as a manifest once they can be read back; return them as `read_prompts` gives them.
 
     Args:

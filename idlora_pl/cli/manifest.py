@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.benchmark.items import Item, read_prompts
 from idlora_pl.benchmark.layouts import check_layout, completeness
 from idlora_pl.benchmark.manifest import write_manifest
 from idlora_pl.evaluation.disjoint import compare_speakers
@@ -24,9 +23,9 @@ def make(folder: Path, output: Path, *, name: str = "", first_frames: bool = Fal
         name: Name of the benchmark; the folder's by default.
         first_frames: Also write the first frame of each target as png.
     """
-    entries = write_manifest(folder, output, name=name, first_frames=first_frames)
-    Console(soft_wrap=True).print(f"wrote {output}: {len(entries)} items")
-    _print_contents(entries)
+    items = write_manifest(folder, output, name=name, first_frames=first_frames)
+    Console(soft_wrap=True).print(f"wrote {output}: {len(items)} items")
+    _print_contents(items)
 
 
 def check(file: Path, *, training: Path | None = None) -> None:
@@ -36,11 +35,11 @@ def check(file: Path, *, training: Path | None = None) -> None:
         file: manifest.json.
         training: Training set (shards, manifest or list) whose speakers must be others.
     """
-    entries = read_prompts(file, use="scoring")
-    _print_contents(entries)
+    items = read_prompts(file, use="scoring")
+    _print_contents(items)
     if training is None:
         return
-    found = compare_speakers(entries, training)
+    found = compare_speakers(items, training)
     Console(soft_wrap=True).print(found.sentence(), highlight=False)
     if found.leaked:
         sys.exit(f"idlora: speakers of {file} are in the training set: {', '.join(found.leaked)}")
@@ -54,12 +53,12 @@ def check(file: Path, *, training: Path | None = None) -> None:
 VERBS = {"make": make, "check": check}
 
 
-def _print_contents(entries: Sequence[Mapping[str, Any]]) -> None:
+def _print_contents(items: Sequence[Item]) -> None:
     """Refuse items that contradict their split; print how many there are, and the clips of each method."""
     console = Console(soft_wrap=True)
-    check_layout(entries)
-    for line in completeness(entries):
+    check_layout(items)
+    for line in completeness(items):
         console.print(line, highlight=False)
-    for method in sorted({method for entry in entries for method in entry["clips"]}):
-        there = sum(method in entry["clips"] and Path(entry["clips"][method]).is_file() for entry in entries)
-        console.print(f"method {method}: {there} of {len(entries)} clips", highlight=False)
+    for method in sorted({method for item in items for method in item.clips}):
+        there = sum(method in item.clips and item.clips[method].is_file() for item in items)
+        console.print(f"method {method}: {there} of {len(items)} clips", highlight=False)

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jsonargparse.typing import PositiveInt
 from rich.console import Console
 
-from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.benchmark.items import Item, read_prompts
 from idlora_pl.benchmark.layouts import check_layout
 from idlora_pl.evaluation.clips import Bound, ClipSource, bound_sources, clip_sources
 from idlora_pl.evaluation.disjoint import compare_speakers
@@ -21,8 +20,6 @@ from idlora_pl.nano.world import ENVIRONMENTS
 from idlora_pl.scorers.loading import names_of
 from idlora_pl.scorers.proof import VERIFIED
 from idlora_pl.scorers.weights import WEIGHTS, Unavailable
-
-Entry = Mapping[str, Any]
 
 
 def score(
@@ -75,21 +72,21 @@ def score(
     if not row.strip():
         raise ValueError("--row must be the name of a row of the table; got an empty one")
     cropped = None if size is None else _height_and_width(size)
-    entries: Sequence[Entry] = read_prompts(manifest, use="scoring")
-    check_layout(entries)
+    items = read_prompts(manifest, use="scoring")
+    check_layout(items)
     if scores.is_dir():
         raise ValueError(f"--scores {scores} is a folder; give the scores.jsonl to append to")
     try:
-        names = names_of(scorers or _usual(entries), weights)
+        names = names_of(scorers or _usual(items), weights)
         chosen = ScorerSet(tuple(names), weights, verified, inputs)
         sources = _sources(
-            entries, clips, method, bound, seed=bound_seed, base=base, base_weights=base_weights, size=cropped
+            items, clips, method, bound, seed=bound_seed, base=base, base_weights=base_weights, size=cropped
         )
         if training is not None:
-            sources = _with_leaks(entries, sources, training)
+            sources = _with_leaks(items, sources, training)
         if seed is not None or clips is None or bound is not None:  # real clips are of no seed
-            entries = [dict(entry) | {"seed": seed} for entry in entries]
-        folder = Folder(entries, sources, row, scores, again, origin_of(entries, manifest))
+            items = [replace(item, seed=seed) for item in items]
+        folder = Folder(items, sources, row, scores, again, origin_of(items, manifest))
         found: Outcome | None
         if devices is not None:
             from idlora_pl.evaluation.ranks import score_on_ranks  # loads Lightning, which takes seconds
@@ -111,13 +108,13 @@ def _height_and_width(size: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _usual(entries: Sequence[Entry]) -> str:
+def _usual(items: Sequence[Item]) -> str:
     """Return the scorers that fit the items: those of the nano world if all items are of it."""
-    return "nano" if all(entry["environment"] in ENVIRONMENTS for entry in entries) else "available"
+    return "nano" if all(item.environment in ENVIRONMENTS for item in items) else "available"
 
 
 def _sources(
-    entries: Sequence[Entry],
+    items: Sequence[Item],
     clips: Path | None,
     method: str | None,
     bound: Bound | None,
@@ -135,23 +132,23 @@ def _sources(
             raise ValueError("--bound vae writes the clips that it scores; give --clips FOLDER")
         from idlora_pl.evaluation.through_codecs import reconstructed
 
-        return reconstructed(entries, clips, base, base_weights, size)
+        return reconstructed(items, clips, base, base_weights, size)
     if bound is not None and clips is not None:
         raise ValueError(f"--bound {bound} scores real clips of the manifest; leave out --clips")
     if bound is not None:
-        return bound_sources(entries, bound, seed=seed)
-    return clip_sources(entries, clips, method)
+        return bound_sources(items, bound, seed=seed)
+    return clip_sources(items, clips, method)
 
 
-def _with_leaks(entries: Sequence[Entry], sources: Mapping[str, ClipSource], training: Path) -> dict[str, ClipSource]:
+def _with_leaks(items: Sequence[Item], sources: Mapping[str, ClipSource], training: Path) -> dict[str, ClipSource]:
     """Tell who is in the training set, and note it with the clips of these speakers."""
-    found = compare_speakers(entries, training)
+    found = compare_speakers(items, training)
     Console(soft_wrap=True).print(found.sentence(), style="green" if found.is_shown else "red", markup=False)
     noted = dict(sources)
-    for entry in entries:
-        if str(entry["speaker"]) in found.leaked:
-            source = noted[entry["output_name"]]
-            noted[entry["output_name"]] = replace(source, notes={**source.notes, "speaker_in_training": "yes"})
+    for item in items:
+        if item.speaker in found.leaked:
+            source = noted[item.id]
+            noted[item.id] = replace(source, notes={**source.notes, "speaker_in_training": "yes"})
     return noted
 
 

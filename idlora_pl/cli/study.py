@@ -107,7 +107,7 @@ def _texts(prompts: Path) -> dict[str, str]:
     # loads torch, which no other part of a study needs
     from idlora_pl.benchmark.items import read_prompts
 
-    return {entry["output_name"]: entry["prompt"] for entry in read_prompts(prompts)}
+    return {item.id: item.prompt for item in read_prompts(prompts)}
 
 
 def _named(option: str, given: list[str]) -> dict[str, str]:

@@ -168,53 +168,60 @@ class BatchStream(IterableDataset[Made]):
             epoch, skip = epoch + 1, 0
 
     def _of_worker(self, epoch: int, skip: int, worker: int) -> Iterator[Made]:
-        """Yield the batches that are left for one worker in one epoch."""
+        """Yield the batches that are left for one worker in one epoch, up to a clip that stops the run."""
         batches = self.order.worker_batches(epoch, self.rank, worker)
-        done = len(range(worker, skip, self.order.n_workers))
+        n_done = len(range(worker, skip, self.order.n_workers))
+        needed = {ref for batch in batches[n_done:] for ref in batch}
+        line = _Line(self.shards, [ref for ref in self.order.reads(epoch, self.rank, worker) if ref in needed])
         refs = [ref for batch in batches for ref in batch]
-        place = sum(len(batch) for batch in batches[:done])
-        needed = set(refs[place:])
-        line = _Line(self.shards, [r for r in self.order.reads(epoch, self.rank, worker) if r in needed])
-        for batch in batches[done:]:
-            samples: list[PairSample] = []
-            faults: list[Fault] = []
-            for ref in batch:
-                found = line.take(ref)
-                if isinstance(found, ShardError):
-                    fault, found = found, self._instead(line, refs, place, epoch, found)
-                    faults.append(Fault(*self._name(ref), str(fault)))
-                if isinstance(found, ShardError):
-                    yield found
-                    return
-                samples.append(self.change(found, epoch) if self.change else found)
-                place += 1
-            yield collate(samples), tuple(faults)
+        for batch in batches[n_done:]:
+            made = self._made(batch, line, refs, epoch)
+            yield made
+            if isinstance(made, ShardError):
+                return
+
+    def _made(self, batch: Sequence[Ref], line: _Line, refs: Sequence[Ref], epoch: int) -> Made:
+        """Read the samples of a batch; `refs` are all samples of its worker in this epoch."""
+        samples: list[PairSample] = []
+        faults: list[Fault] = []
+        for ref in batch:
+            outcome = line.take(ref)
+            if isinstance(outcome, ShardError):
+                substitute = self._substitute(ref, line, refs, epoch)
+                if substitute is None:
+                    return outcome
+                faults.append(Fault(*self._name(ref), str(outcome)))
+                outcome = substitute
+            samples.append(self.change(outcome, epoch) if self.change else outcome)
+        return collate(samples), tuple(faults)
+
+    def _substitute(self, ref: Ref, line: _Line, refs: Sequence[Ref], epoch: int) -> PairSample | None:
+        """Return the sample that takes the place of one that cannot be read; None where none may or none can."""
+        if self.on_fault == "stop":
+            return None
+        outcomes = (line.look(other) for other in self._candidates(ref, refs, epoch))
+        return next((outcome for outcome in outcomes if not isinstance(outcome, ShardError)), None)
+
+    def _candidates(self, ref: Ref, refs: Sequence[Ref], epoch: int) -> list[Ref]:
+        """Return which samples are tried in the place of one: drawn, but the same in every run of this order.
+
+        First come those of its worker, the near ones before the others, since what is used soon waits in memory
+        already; then samples of the whole set.
+        """
+        rng = random.Random(f"instead {self.order.seed} {epoch} {ref}")
+        n_near = min(_NEAR, self.order.shuffle_buffer or 1, len(refs) - 1)
+        first = rng.randrange(max(1, n_near))
+        near = [1 + (first + k) % n_near for k in range(n_near)]
+        place = refs.index(ref)
+        own = [refs[(place + step) % len(refs)] for step in (*near, *range(n_near + 1, len(refs)))]
+        counts = self.order.counts
+        shards = rng.choices(range(len(counts)), counts, k=_TRIES)
+        return own[:_TRIES] + [(shard, rng.randrange(counts[shard])) for shard in shards]
 
     def _name(self, ref: Ref) -> tuple[str, str]:
         """Return shard and key of a sample."""
         file = self.shards.index.shards[ref[0]]
         return file.name, file.keys[ref[1]]
-
-    def _instead(
-        self, line: _Line, refs: Sequence[Ref], place: int, epoch: int, error: ShardError
-    ) -> PairSample | ShardError:
-        """Return the sample that takes a place, or the error when none may."""
-        if self.on_fault == "stop":
-            return error
-        near = min(_NEAR, self.order.shuffle_buffer or 1, len(refs) - 1)
-        rng = random.Random(f"instead {self.order.seed} {epoch} {refs[place]}")
-        draw = rng.randrange(max(1, near))
-        # near first: what comes soon waits in memory already
-        steps = [1 + (draw + k) % near for k in range(near)] + [*range(near + 1, len(refs))]
-        others = [refs[(place + step) % len(refs)] for step in steps]
-        counts = self.order.counts
-        shards = rng.choices(range(len(counts)), counts, k=_TRIES)
-        others = others[:_TRIES] + [(shard, rng.randrange(counts[shard])) for shard in shards]
-        for ref in others:
-            found = line.look(ref)
-            if not isinstance(found, ShardError):
-                return found
-        return error
 
 
 def _in_turn(workers: Sequence[Iterator[Made]]) -> Iterator[Made]:

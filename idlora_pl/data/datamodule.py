@@ -9,7 +9,7 @@ from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.utils.data import DataLoader
 
-from idlora_pl.benchmark.items import prompt_loader, read_prompts, refuse_unusable
+from idlora_pl.benchmark.items import Item, prompt_loader, read_prompts, refuse_unusable
 from idlora_pl.data.addresses import is_remote
 from idlora_pl.data.batches import Memory, OnFault
 from idlora_pl.data.loader import PairLoader, continue_from, state_of
@@ -83,7 +83,7 @@ class PairedClips(LightningDataModule):
         self.seed, self.drop_last, self.cache = seed, drop_last, cache
         self.prompt_seed = prompt_seed
         self.references, self.on_fault, self.max_faults, self.retries = references, on_fault, max_faults, retries
-        self._entries: list[dict[str, Any]] = []
+        self._items: list[Item] = []
         self._open: dict[str, ShardSet] = {}
         self._cached: dict[str, Memory] = {}
         self._bank: VoiceBank | None = None
@@ -96,9 +96,9 @@ class PairedClips(LightningDataModule):
         return self._shard_set(self._needed("shards", self.shards)).index
 
     @property
-    def entries(self) -> Sequence[dict[str, Any]]:
+    def items(self) -> Sequence[Item]:
         """What `predict` and `test` generate, once `setup` has read it."""
-        return self._entries
+        return self._items
 
     @property
     def indices(self) -> dict[str, ShardIndex]:
@@ -113,8 +113,8 @@ class PairedClips(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Open the shard sets or what the prompt file names, so that what is wrong is noticed before anything runs."""
         if stage in ("predict", "test"):
-            self._entries = read_prompts(self._needed("prompts", self.prompts), seed=self.prompt_seed)
-            refuse_unusable(self._entries)
+            self._items = read_prompts(self._needed("prompts", self.prompts), seed=self.prompt_seed)
+            refuse_unusable(self._items)
             return
         if stage != "validate":
             self._shard_set(self._needed("shards", self.shards))
@@ -145,12 +145,12 @@ class PairedClips(LightningDataModule):
         """Return the loader of held-out batches, always in the order of the shards."""
         return [] if self.val_shards is None else self._loader(self.val_shards, 0, False)
 
-    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Return the loader of prompt entries, `batch_size` at a time."""
-        return prompt_loader(self._entries, self.batch_size)
+    def predict_dataloader(self) -> DataLoader[Item]:
+        """Return the loader of the items of a prompt file, `batch_size` at a time."""
+        return prompt_loader(self._items, self.batch_size)
 
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Return the same loader: a test generates the entries and scores them."""
+    def test_dataloader(self) -> DataLoader[Item]:
+        """Return the same loader: a test generates the items and scores them."""
         return self.predict_dataloader()
 
     @staticmethod

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from idlora_pl.benchmark.items import Item
 from idlora_pl.files import files_below, sha256_of
-
-Entry = Mapping[str, Any]
 
 _CLIPS = (
     ".mp4",
@@ -54,30 +53,28 @@ class ClipSource:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-def clip_sources(
-    entries: Sequence[Entry], clips: Path | None = None, method: str | None = None
-) -> dict[str, ClipSource]:
-    """Find the clip of each entry, by name of the entry.
+def clip_sources(items: Sequence[Item], clips: Path | None = None, method: str | None = None) -> dict[str, ClipSource]:
+    """Find the clip of each item, by its id.
 
     Args:
-        entries: As `read_prompts` gives them.
-        clips: Folder with one file an entry, named `<id>.<any ending>`; None takes the real targets.
+        items: As `read_prompts` gives them.
+        clips: Folder with one file an item, named `<id>.<any ending>`; None takes the real targets.
         method: Take the clips that the manifest names for this method instead.
 
     Raises:
-        ValueError: No entry has a clip of the method, an entry has no target, or a folder has two files of a name.
+        ValueError: No item has a clip of the method, an item has no target, or a folder has two files of a name.
     """
     if method is not None:
-        return _of_method(entries, method)
+        return _of_method(items, method)
     if clips is None:
-        return _targets(entries)
+        return _targets(items)
     if not clips.is_dir():
         raise ValueError(f"--clips {clips} is not a folder; give the folder that holds the clips")
     by_stem: dict[str, list[Path]] = {}
     for path in files_below(clips, deep=False):
         if path.is_file() and path.suffix.lower() not in _BESIDE:
             by_stem.setdefault(_plain(path.stem), []).append(path)
-    return {entry["output_name"]: ClipSource(_the_one(entry, by_stem, clips)) for entry in entries}
+    return {item.id: ClipSource(_the_one(item, by_stem, clips)) for item in items}
 
 
 def _plain(name: str) -> str:
@@ -85,9 +82,9 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _the_one(entry: Entry, by_stem: Mapping[str, Sequence[Path]], clips: Path) -> Path:
-    """Return the file of an entry; where there is none, the path at which it is missing."""
-    name = entry["output_name"]
+def _the_one(item: Item, by_stem: Mapping[str, Sequence[Path]], clips: Path) -> Path:
+    """Return the file of an item; where there is none, the path at which it is missing."""
+    name = item.id
     found = by_stem.get(_plain(name), [])
     if len(found) > 1:
         found = [path for path in found if path.suffix.lower() in _CLIPS] or found
@@ -97,23 +94,20 @@ def _the_one(entry: Entry, by_stem: Mapping[str, Sequence[Path]], clips: Path) -
     return found[0] if found else clips / f"{name}.mp4"
 
 
-def _of_method(entries: Sequence[Entry], method: str) -> dict[str, ClipSource]:
-    known = list(dict.fromkeys(name for entry in entries for name in entry["clips"]))
+def _of_method(items: Sequence[Item], method: str) -> dict[str, ClipSource]:
+    known = list(dict.fromkeys(name for item in items for name in item.clips))
     if method not in known:
         raise ValueError(f"the manifest names no clip of method '{method}'; it has {', '.join(known) or 'none'}")
     return {
-        entry["output_name"]: ClipSource(Path(entry["clips"][method]))
-        if method in entry["clips"]
-        else ClipSource(None, "clip_not_given")
-        for entry in entries
+        item.id: ClipSource(item.clips.get(method), "" if method in item.clips else "clip_not_given") for item in items
     }
 
 
-def _targets(entries: Sequence[Entry]) -> dict[str, ClipSource]:
-    bare = next((entry for entry in entries if entry["target_path"] is None), None)
-    if bare is not None:
-        raise ValueError(f"item '{bare['output_name']}' has no target; give --clips FOLDER")
-    return {entry["output_name"]: ClipSource(Path(entry["target_path"])) for entry in entries}
+def _targets(items: Sequence[Item]) -> dict[str, ClipSource]:
+    for item in items:
+        if item.target is None:
+            raise ValueError(f"item '{item.id}' has no target; give --clips FOLDER")
+    return {item.id: ClipSource(item.target) for item in items}
 
 
 def short_hash(path: Path) -> str:
@@ -124,59 +118,54 @@ def short_hash(path: Path) -> str:
 Bound = Literal["target", "same_speaker", "other_speaker", "vae"]
 
 
-def bound_sources(entries: Sequence[Entry], bound: Bound, *, seed: int = 0) -> dict[str, ClipSource]:
-    """Choose the clip of each entry.
+def bound_sources(items: Sequence[Item], bound: Bound, *, seed: int = 0) -> dict[str, ClipSource]:
+    """Choose the clip of each item.
 
     Args:
-        entries: As `read_prompts` gives them.
+        items: As `read_prompts` gives them.
         bound: "target", "same_speaker" or "other_speaker".
         seed: Of the choice.
 
     Raises:
-        ValueError: An entry has no target where one is needed.
+        ValueError: An item has no target where one is needed.
     """
     if bound == "target":
-        return {name: ClipSource(source.path, notes={"bound": bound}) for name, source in clip_sources(entries).items()}
-    return {entry["output_name"]: _chosen(entry, entries, bound, seed) for entry in entries}
+        return {name: ClipSource(source.path, notes={"bound": bound}) for name, source in clip_sources(items).items()}
+    return {item.id: _chosen(item, items, bound, seed) for item in items}
 
 
-def _chosen(entry: Entry, entries: Sequence[Entry], bound: Bound, seed: int) -> ClipSource:
-    name = entry["output_name"]
-    found = _same(entry, entries) if bound == "same_speaker" else _other(entry, entries)
+def _chosen(item: Item, items: Sequence[Item], bound: Bound, seed: int) -> ClipSource:
+    name = item.id
+    found = _same(item, items) if bound == "same_speaker" else _other(item, items)
     ranked = sorted(found, key=lambda one: _rank(seed, name, one[0]))
     notes = {"bound": bound, "bound_seed": str(seed)}
     if not ranked:
         return ClipSource(None, "no_other_clip" if bound == "same_speaker" else "no_other_speaker", notes)
-    return ClipSource(Path(ranked[0][1]), notes=notes | {"bound_clip_of": ranked[0][0]})
+    return ClipSource(ranked[0][1], notes=notes | {"bound_clip_of": ranked[0][0]})
 
 
-def _speaker(entry: Entry) -> str:
-    return str(entry["speaker"] or entry["output_name"])
+def _same(item: Item, items: Sequence[Item]) -> list[tuple[str, Path]]:
+    """Return ("item part", path) of the speaker's recordings that scores of the item do not compare with."""
+    compared = item.compare or item.reference
+    used = {short_hash(path) for path in (compared, item.target) if path is not None}
+    own = [other for other in items if other.person == item.person]
+    return [(name, path) for name, path in _recordings(own) if short_hash(path) not in used]
 
 
-def _same(entry: Entry, entries: Sequence[Entry]) -> list[tuple[str, str]]:
-    """Return ("item part", path) of the speaker's recordings that scores of the entry do not compare with."""
-    compared = entry["compare_path"] or entry["reference_path"]
-    used = {short_hash(Path(path)) for path in (compared, entry["target_path"]) if path is not None}
-    own = [other for other in entries if _speaker(other) == _speaker(entry)]
-    return [(name, path) for name, path in _recordings(own) if short_hash(Path(path)) not in used]
-
-
-def _recordings(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
+def _recordings(items: Sequence[Item]) -> Iterator[tuple[str, Path]]:
     seen: set[str] = set()
-    for entry in sorted(entries, key=lambda one: str(one["output_name"])):
-        for part in ("target", "reference"):
-            path = entry[f"{part}_path"]
-            if path is not None and (digest := short_hash(Path(path))) not in seen:
+    for item in sorted(items, key=lambda item: item.id):
+        for part, path in (("target", item.target), ("reference", item.reference)):
+            if path is not None and (digest := short_hash(path)) not in seen:
                 seen.add(digest)
-                yield f"{entry['output_name']} {part}", path
+                yield f"{item.id} {part}", path
 
 
-def _other(entry: Entry, entries: Sequence[Entry]) -> list[tuple[str, str]]:
+def _other(item: Item, items: Sequence[Item]) -> list[tuple[str, Path]]:
     return [
-        (f"{other['output_name']} target", other["target_path"])
-        for other in entries
-        if _speaker(other) != _speaker(entry) and other["target_path"] is not None
+        (f"{other.id} target", other.target)
+        for other in items
+        if other.person != item.person and other.target is not None
     ]
 
 

@@ -2,17 +2,15 @@
 
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from idlora_pl.benchmark.items import read_prompts
+from idlora_pl.benchmark.items import Item, read_prompts
 from idlora_pl.data.samples import META_FILE, ShardError
 from idlora_pl.data.shards import INDEX_NAME, ShardIndex
 from idlora_pl.files import read_json_lines
 
-Entry = Mapping[str, Any]
 _PREFIX = "speaker_"
 
 
@@ -54,20 +52,20 @@ class Disjointness:
         return f"{shared} of the training set{names}{rest}"
 
 
-def compare_speakers(entries: Sequence[Entry], training: Path) -> Disjointness:
+def compare_speakers(items: Sequence[Item], training: Path) -> Disjointness:
     """Compare the speakers of a benchmark with those of a training set.
 
     Names are compared without case and without a leading "speaker_".
 
     Args:
-        entries: Of the benchmark.
+        items: Of the benchmark.
         training: Folder of a shard set or its index.json, a manifest or prompt file, or a list of clips or pairs
             (one JSON object a line with "speaker").
 
     Raises:
         ValueError: The training set cannot be read, or either of them is empty.
     """
-    own = [entry["speaker"] for entry in entries]
+    own = [item.speaker for item in items]
     trained = list(_training_speakers(training))
     if not own or not trained:
         empty = f"training set {training}" if own else "benchmark"
@@ -94,7 +92,7 @@ def _training_speakers(path: Path) -> Iterator[object]:
     elif path.suffix == ".jsonl":
         yield from _list_speakers(path)
     else:
-        yield from (entry["speaker"] for entry in read_prompts(path, use="scoring"))
+        yield from (item.speaker for item in read_prompts(path, use="scoring"))
 
 
 def _list_speakers(path: Path) -> Iterable[object]:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import idlora_pl
-from idlora_pl.benchmark.items import manifest_name
+from idlora_pl.benchmark.items import Item, manifest_name
 from idlora_pl.evaluation.clips import ClipSource, short_hash
-from idlora_pl.evaluation.rows import FAILED, Entry, item_digest, relative
+from idlora_pl.evaluation.rows import FAILED, item_digest, relative
 from idlora_pl.files import locked
 from idlora_pl.results.row import N_ITEMS, ScoreRow
 from idlora_pl.results.scores_file import drop_scores, read_lines, read_scores
@@ -33,12 +33,12 @@ class Work:
     """One clip that is to be scored.
 
     Attributes:
-        entry: Its item.
+        item: What it is compared with.
         source: Its file.
         scorers: Names of the scorers that have not scored it.
     """
 
-    entry: Mapping[str, Any]
+    item: Item
     source: ClipSource
     scorers: tuple[str, ...]
 
@@ -48,7 +48,7 @@ class Folder:
     """One row of a table that is to be scored.
 
     Attributes:
-        entries: The items.
+        items: The items.
         sources: Their clips, by name of the item.
         row: Row of the table.
         scores: The scores.jsonl to append to.
@@ -56,7 +56,7 @@ class Folder:
         origin: What its lines say about the manifest.
     """
 
-    entries: Sequence[Entry]
+    items: Sequence[Item]
     sources: Mapping[str, ClipSource]
     row: str
     scores: Path
@@ -102,16 +102,23 @@ class Folder:
         return self.scores.is_file() and self.scores.stat().st_size > 0
 
     def _is_stale(self, line: ScoreRow, names: set[str]) -> bool:
-        if is_of_other_items(line, self.origin):
-            return self.again == "all"
-        if not line.scores.keys() & names:
-            return False
+        """Say whether a line of the row is to be made anew.
+
+        With "all" that is every line with one of these scores, and of another manifest; else a line of these scores
+        and of an item here, if scoring it again may give something else.
+        """
+        is_foreign = is_of_other_items(line, self.origin)
+        holds_scores = not names.isdisjoint(line.scores)
         if self.again == "all":
-            return True
-        seeds = {entry["seed"] for entry in self.entries if entry["output_name"] == line.key}
-        if line.seed not in seeds:
-            return False
-        failed = FAILED in {line.reasons.get(name) for name in line.scores}
+            return holds_scores or is_foreign
+        return holds_scores and not is_foreign and self._has_item_of(line) and self._may_change(line)
+
+    def _has_item_of(self, line: ScoreRow) -> bool:
+        return any((item.id, item.seed) == (line.key, line.seed) for item in self.items)
+
+    def _may_change(self, line: ScoreRow) -> bool:
+        """Say whether a scorer failed at the clip, or the clip is there by now or missing for another reason."""
+        failed = any(line.reasons.get(name) == FAILED for name in line.scores)
         return failed or has_other_reason(line, self.sources[line.key], self.beside)
 
     def left(self, scorers: Sequence[Scorer]) -> list[Work]:
@@ -126,14 +133,14 @@ class Folder:
         for row in kept.values():
             refuse_other_items(row, self.origin, self.scores)
         works = []
-        for entry in self.entries:
-            name = entry["output_name"]
-            found = kept.get((name, entry["seed"]))
+        for item in self.items:
+            name = item.id
+            found = kept.get((name, item.seed))
             if found is not None:
-                refuse_changed(found, entry, self.sources[name], self.scores)
+                refuse_changed(found, item, self.sources[name], self.scores)
             waiting = tuple(scorer.name for scorer in scorers if found is None or self._waits(scorer, found))
             if waiting:
-                works.append(Work(entry, self.sources[name], waiting))
+                works.append(Work(item, self.sources[name], waiting))
         return works
 
     def _waits(self, scorer: Scorer, row: ScoreRow) -> bool:
@@ -169,7 +176,7 @@ def has_other_reason(line: ScoreRow, source: ClipSource, beside: Path) -> bool:
     return "clip" not in line.notes
 
 
-def refuse_changed(row: ScoreRow, entry: Entry, source: ClipSource, scores: Path) -> None:
+def refuse_changed(row: ScoreRow, item: Item, source: ClipSource, scores: Path) -> None:
     """Raise ValueError when a clip that has scores is another by now, or is compared with other things."""
     path, noted = source.path, row.notes
     anew = f"score row '{row.row}' anew with --again all"
@@ -183,7 +190,7 @@ def refuse_changed(row: ScoreRow, entry: Entry, source: ClipSource, scores: Path
                 f"{missing}, and {scores} holds scores of {noted.get('clip')}; give those clips or another --row, or "
                 f"{anew}"
             )
-    if "item_sha256" in noted and item_digest(entry) != noted["item_sha256"]:
+    if "item_sha256" in noted and item_digest(item) != noted["item_sha256"]:
         raise ValueError(
             f"item '{row.key}' has another text, reference or target than when {scores} was written; {anew}"
         )
@@ -197,14 +204,14 @@ def _is_place(path: Path, noted: str, beside: Path) -> bool:
 NAME, DIGEST = "manifest", "manifest_sha256"
 
 
-def origin_of(entries: Sequence[Mapping[str, Any]], path: Path | str) -> dict[str, str]:
+def origin_of(items: Sequence[Item], path: Path | str) -> dict[str, str]:
     """Return notes about a manifest: its name, 16 hex digits for the ids of its items, and how many these are.
 
     The digest leaves out what the items say: `item_sha256` stands for that, item by item.
     """
-    ids = "\n".join(sorted(str(entry["output_name"]) for entry in entries))
+    ids = "\n".join(sorted(item.id for item in items))
     digest = sha256(ids.encode()).hexdigest()[:16]
-    return {NAME: manifest_name(path), DIGEST: digest, N_ITEMS: str(len(entries))}
+    return {NAME: manifest_name(path), DIGEST: digest, N_ITEMS: str(len(items))}
 
 
 def is_of_other_items(row: ScoreRow, origin: Mapping[str, str]) -> bool:

@@ -88,7 +88,7 @@ def score_on_ranks(folder: Folder, chosen: ScorerSet, *, devices: int, accelerat
         if not is_first:
             return None
         rows = list(_new_rows(folder, names, before))
-    return outcome(rows, len(folder.entries) - len(rows))
+    return outcome(rows, len(folder.items) - len(rows))
 
 
 def _trainer(devices: int, accelerator: str) -> L.Trainer:
@@ -113,7 +113,7 @@ def _trainer(devices: int, accelerator: str) -> L.Trainer:
 
 def _new_rows(folder: Folder, names: set[str], before: set[Held]) -> Iterator[ScoreRow]:
     """Read what all ranks have appended: the scores of these names that the row did not hold before."""
-    clips = {(entry["output_name"], entry["seed"]) for entry in folder.entries}
+    clips = {(item.id, item.seed) for item in folder.items}
     for row in read_scores(folder.scores):
         new = [name for name in row.scores if name in names and (row.key, row.seed, name) not in before]
         if row.row == folder.row and (row.key, row.seed) in clips and new:

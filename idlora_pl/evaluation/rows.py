@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from idlora_pl.benchmark.items import Item
 from idlora_pl.evaluation.clips import ClipSource, short_hash
 from idlora_pl.files import sha256_of
 from idlora_pl.media.clip import Clip, MediaError
@@ -24,12 +25,10 @@ from idlora_pl.scorers.loading import Scorer
 FAILED = "scorer_failed"
 """Reason of a scorer that ended in an error: a fault of ours, kept beside the error's text and tried again."""
 
-_NOTED = {"reference": "reference_path", "target": "target_path", "first_frame": "first_frame_path"}
-
 
 def score_clip(
     scorers: Sequence[Scorer],
-    entry: Entry,
+    item: Item,
     clip: Clip,
     row: str,
     *,
@@ -40,59 +39,61 @@ def score_clip(
 
     Args:
         scorers: What scores it.
-        entry: What the clip was generated from.
+        item: What the clip was generated from.
         clip: The clip.
         row: Row of the table.
         notes: What the row says about the clip, such as its path.
         wanted: What it is compared with, where that was read already.
     """
-    wanted = wanted or wanted_for(scorers, entry)
+    wanted = wanted or wanted_for(scorers, item)
     scores = [(scorer, _scored(scorer, clip, wanted)) for scorer in scorers]
-    return _row(entry, row, scores, notes)
+    return _row(item, row, scores, notes)
 
 
-def wanted_for(scorers: Iterable[Scorer], entry: Entry) -> Wanted:
-    """Read what the clip of an entry is compared with, the target only where a scorer looks at it."""
-    return wanted_of(entry, with_target=any(scorer.needs_target for scorer in scorers))
+def wanted_for(scorers: Iterable[Scorer], item: Item) -> Wanted:
+    """Read what the clip of an item is compared with, the target only where a scorer looks at it."""
+    return wanted_of(item, with_target=any(scorer.needs_target for scorer in scorers))
 
 
-def score_source(scorers: Sequence[Scorer], entry: Entry, source: ClipSource, row: str, beside: Path) -> ScoreRow:
+def score_source(scorers: Sequence[Scorer], item: Item, source: ClipSource, row: str, beside: Path) -> ScoreRow:
     """Score one file; one that is missing or broken gets a reason, not silence.
 
     Args:
         scorers: What scores it.
-        entry: What the clip was generated from.
+        item: What the clip was generated from.
         source: The file.
         row: Row of the table.
         beside: Folder of the scores file, which paths are written relative to.
     """
-    notes = notes_of(entry, beside) | dict(source.notes)
+    notes = notes_of(item, beside) | dict(source.notes)
     path = source.path
     if path is None:
-        return unscored(scorers, entry, row, source.reason, notes)
+        return unscored(scorers, item, row, source.reason, notes)
     notes["clip"] = relative(path, beside)
     if not path.is_file():
-        return unscored(scorers, entry, row, "file_missing", notes)
+        return unscored(scorers, item, row, "file_missing", notes)
     notes["clip_sha256"] = short_hash(path)
     if not path.stat().st_size:
-        return unscored(scorers, entry, row, "file_empty", notes)
+        return unscored(scorers, item, row, "file_empty", notes)
     try:
         clip = read_recording(path)
     except (MediaError, MemoryError) as error:
-        return unscored(scorers, entry, row, "file_unreadable", notes | {"unreadable": _said(error)})
-    return score_clip(scorers, entry, clip, row, notes=notes)
+        return unscored(scorers, item, row, "file_unreadable", notes | {"unreadable": _said(error)})
+    return score_clip(scorers, item, clip, row, notes=notes)
 
 
-def unscored(scorers: Sequence[Scorer], entry: Entry, row: str, reason: str, notes: Mapping[str, str]) -> ScoreRow:
+def unscored(scorers: Sequence[Scorer], item: Item, row: str, reason: str, notes: Mapping[str, str]) -> ScoreRow:
     """Return the row of a clip that there is no clip of."""
-    return _row(entry, row, [(scorer, ClipScore(reason=reason)) for scorer in scorers], notes)
+    return _row(item, row, [(scorer, ClipScore(reason=reason)) for scorer in scorers], notes)
 
 
-def notes_of(entry: Entry, beside: Path) -> dict[str, str]:
+def notes_of(item: Item, beside: Path) -> dict[str, str]:
     """Return what a row says about its item: prompt, split, paths of reference and target, and a hash of it all."""
-    notes = {name: relative(Path(entry[key]), beside) for name, key in _NOTED.items() if entry[key] is not None}
-    notes |= {name: str(entry[name]) for name in ("prompt", "split") if entry[name] is not None}
-    return notes | {"item_sha256": item_digest(entry)}
+    paths = {"reference": item.reference, "target": item.target, "first_frame": item.first_frame}
+    notes = {name: relative(path, beside) for name, path in paths.items() if path is not None}
+    notes |= {"prompt": item.prompt} if item.prompt else {}
+    notes |= {"split": item.split} if item.split is not None else {}
+    return notes | {"item_sha256": item_digest(item)}
 
 
 def _scored(scorer: Scorer, clip: Clip, wanted: Wanted) -> ClipScore:
@@ -114,8 +115,7 @@ def _said(error: Exception) -> str:
     return (text if isinstance(error, MediaError) else f"{type(error).__name__}: {text}")[:500]
 
 
-def _row(entry: Entry, row: str, scores: Sequence[tuple[Scorer, ClipScore]], notes: Mapping[str, str]) -> ScoreRow:
-    name = entry["output_name"]
+def _row(item: Item, row: str, scores: Sequence[tuple[Scorer, ClipScore]], notes: Mapping[str, str]) -> ScoreRow:
     values: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     facts: dict[str, Any] = {}
@@ -125,7 +125,7 @@ def _row(entry: Entry, row: str, scores: Sequence[tuple[Scorer, ClipScore]], not
             if wanted not in score.values:
                 reasons[wanted] = score.reason_of(wanted)
         facts[scorer.name] = replace(scorer.facts, details=score.notes, curves=score.curves)
-    return ScoreRow(name, row, str(entry["speaker"] or name), entry["seed"], values, reasons, dict(notes), facts)
+    return ScoreRow(item.id, row, item.person, item.seed, values, reasons, dict(notes), facts)
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -134,9 +134,6 @@ def relative(path: Path, folder: Path) -> str:
     return str(resolved.relative_to(base)) if resolved.is_relative_to(base) else str(resolved)
 
 
-Entry = Mapping[str, Any]
-
-_FILES = ("reference_path", "compare_path", "target_path")
 _TEXTS = ("speech", "sounds", "speaking_style", "environment_sounds", "environment", "language")
 
 
@@ -154,16 +151,16 @@ class Wanted:
     faults: Mapping[str, str]
 
 
-def wanted_of(entry: Entry, *, with_target: bool = True) -> Wanted:
-    """Read what the clip of an entry should be like.
+def wanted_of(item: Item, *, with_target: bool = True) -> Wanted:
+    """Read what the clip of an item should be like.
 
     Args:
-        entry: As `read_prompts` gives it. The voice is that of `compare_path`, else of the reference.
+        item: As `read_prompts` gives it. The voice is that of `compare`, else of the reference.
         with_target: Whether to read the real clip, which takes time and memory.
     """
     faults: dict[str, str] = {}
     voice, rate = None, None
-    if (path := entry["compare_path"] or entry["reference_path"]) is not None:
+    if (path := item.compare or item.reference) is not None:
         try:
             voice, rate = read_audio(path)
         except UnusableSoundError as error:
@@ -171,36 +168,37 @@ def wanted_of(entry: Entry, *, with_target: bool = True) -> Wanted:
         except (MediaError, MemoryError):
             faults["no_reference"] = "reference_unreadable"
     target: Clip | None = None
-    if with_target and entry["target_path"] is not None:
+    if with_target and item.target is not None:
         try:
-            target = read_recording(entry["target_path"])
+            target = read_recording(item.target)
         except (MediaError, MemoryError):
             faults["no_target"] = "target_unreadable"
     expected = Expected(
         voice,
         rate,
-        entry["speech"] or "",
-        entry["environment"] or "",
+        item.speech or "",
+        item.environment or "",
         target,
-        entry["sounds"] or "",
-        entry["environment_sounds"] or "",
-        entry["speaking_style"] or "",
-        entry["language"] or "en",
-        entry["reference_speech"] or "",
+        item.sounds or "",
+        item.environment_sounds or "",
+        item.speaking_style or "",
+        item.language or "en",
+        item.reference_speech or "",
     )
     return Wanted(expected, faults)
 
 
-def expected_of(entry: Entry) -> Expected:
+def expected_of(item: Item) -> Expected:
     """Return what `wanted_of` reads."""
-    return wanted_of(entry).expected
+    return wanted_of(item).expected
 
 
-def item_digest(entry: Entry) -> str:
-    """Return 16 hex digits for everything that a clip of the entry is compared with: texts, voice and target."""
-    files = {name: sha256_of(Path(entry[name])) for name in _FILES if entry[name] is not None}
-    texts = {name: entry[name] for name in _TEXTS}
-    if entry["reference_speech"] is not None:
-        texts["reference_speech"] = entry["reference_speech"]
+def item_digest(item: Item) -> str:
+    """Return 16 hex digits for everything that a clip of the item is compared with: texts, voice and target."""
+    paths = {"reference_path": item.reference, "compare_path": item.compare, "target_path": item.target}
+    files = {name: sha256_of(path) for name, path in paths.items() if path is not None}
+    texts = {name: getattr(item, name) for name in _TEXTS}
+    if item.reference_speech is not None:
+        texts["reference_speech"] = item.reference_speech
     content = json.dumps([texts, files], sort_keys=True)
     return sha256(content.encode()).hexdigest()[:16]

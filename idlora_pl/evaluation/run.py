@@ -94,7 +94,7 @@ def score_folder(folder: Folder, chosen: ScorerSet, *, processes: int = 1) -> Ou
                 append_scores(folder.scores, [row])
                 rows.append(row)
                 progress.advance(task)
-    return outcome(rows, len(folder.entries) - len(works))
+    return outcome(rows, len(folder.items) - len(works))
 
 
 def outcome(rows: Sequence[ScoreRow], n_before: int) -> Outcome:
@@ -113,7 +113,7 @@ def score_work(folder: Folder, scorers: Sequence[Scorer], work: Work) -> ScoreRo
     """Score one clip with the scorers that it waits for."""
     waiting = [scorer for scorer in scorers if scorer.name in work.scorers]
     source = replace(work.source, notes={**work.source.notes, **folder.origin})
-    return score_source(waiting, work.entry, source, folder.row, folder.beside)
+    return score_source(waiting, work.item, source, folder.row, folder.beside)
 
 
 def _here(folder: Folder, scorers: Sequence[Scorer], works: Sequence[Work]) -> Iterator[ScoreRow]:

@@ -1,7 +1,7 @@
 """One shape for every metric: a score per clip, and the mean over the clips that have one."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -98,7 +98,8 @@ class ClipMean(Metric):
     """Mean of per-clip scores, with the number of clips behind it.
 
     ``compute`` returns ``{name: mean, "name/n_scored": int, "name/n_total": int}`` for each name; the mean
-    is NaN when no clip could be scored. Sums are reduced across processes by torchmetrics.
+    is NaN when no clip could be scored. Sums are reduced across processes by torchmetrics. In a `MetricCollection`,
+    say ``compute_groups=False``: torchmetrics would merge metrics whose first states happen to be equal.
 
     Args:
         names: Names of the scores, which are also the columns of the tables.
@@ -124,23 +125,32 @@ class ClipMean(Metric):
         """Score one clip; each metric picks what it needs."""
         raise NotImplementedError(f"{type(self).__name__} must define score_clip")
 
-    def add(self, scores: Iterable[ClipScore]) -> None:
-        """Count scores into the state; called by ``update`` of each metric."""
-        for score in scores:
-            self.n_total += 1
-            for index, name in enumerate(self.names):
-                if name in score.values:
-                    self.n_scored[index] += 1
-                    value = score.values[name]
-                    self.totals[index] += abs(value) if name in self.distances else value
-                else:
-                    score.reason_of(name)
+    def update(self, clips: Clip | Sequence[Clip], expected: Expected | Sequence[Expected]) -> None:
+        """Score clips and count their scores; one that cannot be scored counts in ``n_total`` alone.
 
-    def accumulate(self, score: ClipScore) -> None:
-        """Count one score that was computed by ``score``, so that no network runs twice."""
-        self._computed = None
-        self._update_count += 1
-        self.add([score])
+        Args:
+            clips: One clip, or several of any lengths and rates.
+            expected: What each of them should be like, as many as clips.
+
+        Raises:
+            ValueError: There are not as many expectations as clips.
+        """
+        clips = [clips] if isinstance(clips, Clip) else list(clips)
+        expected = [expected] if isinstance(expected, Expected) else list(expected)
+        if len(clips) != len(expected):
+            raise ValueError(f"expected must be one for each clip; got {len(expected)} for {len(clips)} clips")
+        for score in [self.score_clip(clip, wish) for clip, wish in zip(clips, expected, strict=True)]:
+            self._count(score)
+
+    def _count(self, score: ClipScore) -> None:
+        self.n_total += 1
+        for index, name in enumerate(self.names):
+            if name not in score.values:
+                score.reason_of(name)
+                continue
+            value = score.values[name]
+            self.n_scored[index] += 1
+            self.totals[index] += abs(value) if name in self.distances else value
 
     def compute(self) -> dict[str, Tensor]:
         """Return mean, n_scored and n_total of each name.

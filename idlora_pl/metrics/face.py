@@ -71,12 +71,3 @@ class FaceSimilarity(ClipMean):
     def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
         """Score one clip against the expected target; without one the reason is ``no_target``."""
         return self.score(clip.frames, None if expected.target is None else expected.target.frames)
-
-    def update(self, frames: Tensor, target: Tensor) -> None:
-        """Count frames uint8 (B, F, 3, H, W) against targets uint8 (B, G, 3, I, J)."""
-        if frames.ndim != 5 or target.ndim != 5 or len(frames) != len(target):
-            raise ValueError(
-                "frames and target must be (B, F, 3, H, W) and (B, G, 3, I, J); "
-                f"got {tuple(frames.shape)} and {tuple(target.shape)}"
-            )
-        self.add(self.score(one, other) for one, other in zip(frames, target, strict=True))

@@ -43,18 +43,6 @@ class TalkingClipMean(ClipMean):
             frame_rate_fps=clip.frame_rate_fps,
         )
 
-    def update(self, waveform: Tensor, frames: Tensor, *, sample_rate_hz: int, frame_rate_fps: float) -> None:
-        """Count waveforms (B, S) with frames uint8 (B, F, 3, H, W)."""
-        if waveform.ndim != 2 or frames.ndim != 5 or len(waveform) != len(frames):
-            raise ValueError(
-                "waveform and frames must be (B, S) and (B, F, 3, H, W); "
-                f"got {tuple(waveform.shape)} and {tuple(frames.shape)}"
-            )
-        self.add(
-            self.score(one, pixels, sample_rate_hz=sample_rate_hz, frame_rate_fps=frame_rate_fps)
-            for one, pixels in zip(waveform, frames, strict=True)
-        )
-
 
 class LipSync(TalkingClipMean):
     """Means of ``lip_sync``, ``lse_d``, ``lse_c`` and ``lip_offset`` over clips (see ``LipSyncScores``).

@@ -122,27 +122,6 @@ class SoundsSimilarity(ClipMean):
             sounds=expected.sounds,
         )
 
-    def update(
-        self,
-        waveform: Tensor,
-        *,
-        sample_rate_hz: int,
-        environment: Sequence[str] | None = None,
-        style: Sequence[str] | None = None,
-        sounds: Sequence[str] | None = None,
-    ) -> None:
-        """Count waveforms (B, S) against B texts of each kind; None stands for no texts."""
-        texts = [[""] * len(waveform) if one is None else list(one) for one in (environment, style, sounds)]
-        if waveform.ndim != 2 or any(len(one) != len(waveform) for one in texts):
-            raise ValueError(
-                f"waveform must be (B, S) with B texts of each kind; got {tuple(waveform.shape)} and "
-                f"{', '.join(str(len(one)) for one in texts)}"
-            )
-        self.add(
-            self.score(one, sample_rate_hz=sample_rate_hz, environment=place, style=manner, sounds=everything)
-            for one, place, manner, everything in zip(waveform, *texts, strict=True)
-        )
-
 
 class EnvironmentAccuracy(ClipMean):
     """Share of clips whose heard environment is the expected one.
@@ -176,15 +155,3 @@ class EnvironmentAccuracy(ClipMean):
     def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
         """Score one clip against the expected place; without one it is ``no_expected_environment``."""
         return self.score(mono(clip.waveform), expected.environment, sample_rate_hz=clip.sample_rate_hz)
-
-    def update(self, waveform: Tensor, environment: Sequence[str], *, sample_rate_hz: int) -> None:
-        """Count waveforms (B, S) against B names."""
-        if waveform.ndim != 2 or isinstance(environment, str) or len(waveform) != len(environment):
-            count = "one string" if isinstance(environment, str) else f"{len(environment)} names"
-            raise ValueError(
-                f"waveform must be (B, S) with B environment names; got {tuple(waveform.shape)} and {count}"
-            )
-        self.add(
-            self.score(one, name, sample_rate_hz=sample_rate_hz)
-            for one, name in zip(waveform, environment, strict=True)
-        )

@@ -3,8 +3,6 @@
 Compared with the reference and with the target, at the start of the clip and in the rest of it.
 """
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from idlora_pl.media.clip import Clip
@@ -68,25 +66,6 @@ class SpeakerSimilarity(ClipMean):
             mono(expected.reference),
             sample_rate_hz=clip.sample_rate_hz,
             reference_rate_hz=expected.reference_rate_hz,
-        )
-
-    def update(
-        self,
-        waveform: Tensor,
-        reference: Tensor,
-        *,
-        sample_rate_hz: int,
-        reference_rate_hz: int | None = None,
-    ) -> None:
-        """Count waveforms (B, S) against references (B, R)."""
-        if waveform.ndim != 2 or reference.ndim != 2 or len(waveform) != len(reference):
-            raise ValueError(
-                "waveform and reference must be (B, S) and (B, R); "
-                f"got {tuple(waveform.shape)} and {tuple(reference.shape)}"
-            )
-        self.add(
-            self.score(one, other, sample_rate_hz=sample_rate_hz, reference_rate_hz=reference_rate_hz)
-            for one, other in zip(waveform, reference, strict=True)
         )
 
 
@@ -191,25 +170,3 @@ class VoiceSimilarity(ClipMean):
         if expected.target is not None:
             target = (mono(expected.target.waveform), expected.target.sample_rate_hz)
         return self.score(mono(clip.waveform), sample_rate_hz=clip.sample_rate_hz, reference=reference, target=target)
-
-    def update(
-        self,
-        waveform: Tensor,
-        reference: Tensor,
-        *,
-        sample_rate_hz: int,
-        reference_rate_hz: int | None = None,
-        target: Sequence[Tensor] | None = None,
-    ) -> None:
-        """Count waveforms (B, S) against references (B, R), and targets of the waveforms' rate if there are any."""
-        if waveform.ndim != 2 or reference.ndim != 2 or len(waveform) != len(reference):
-            raise ValueError(
-                "waveform and reference must be (B, S) and (B, R); "
-                f"got {tuple(waveform.shape)} and {tuple(reference.shape)}"
-            )
-        rate = reference_rate_hz or sample_rate_hz
-        targets = [None] * len(waveform) if target is None else [(one, sample_rate_hz) for one in target]
-        self.add(
-            self.score(one, sample_rate_hz=sample_rate_hz, reference=(other, rate), target=real)
-            for one, other, real in zip(waveform, reference, targets, strict=True)
-        )

@@ -110,13 +110,6 @@ class WordErrors(ClipMean):
         rate = clip.sample_rate_hz
         return self.score(mono(clip.waveform), expected.words, sample_rate_hz=rate, language=expected.language)
 
-    def update(self, waveform: Tensor, words: Sequence[str], *, sample_rate_hz: int, language: str = "en") -> None:
-        """Count waveforms (B, S) against B texts of one language."""
-        self.add(
-            self.score(one, text, sample_rate_hz=sample_rate_hz, language=language)
-            for one, text in zip(waveform, _one_text_each(waveform, words), strict=True)
-        )
-
 
 class GrammarErrors(ClipMean):
     """Mean over clips of word errors of a recogniser that can only hear the sentences of a grammar.
@@ -159,21 +152,6 @@ class GrammarErrors(ClipMean):
         """Score one clip against the expected words."""
         return self.score(mono(clip.waveform), expected.words, sample_rate_hz=clip.sample_rate_hz)
 
-    def update(self, waveform: Tensor, words: Sequence[str], *, sample_rate_hz: int) -> None:
-        """Count waveforms (B, S) against B texts."""
-        self.add(
-            self.score(one, text, sample_rate_hz=sample_rate_hz)
-            for one, text in zip(waveform, _one_text_each(waveform, words), strict=True)
-        )
-
-
-def _one_text_each(waveform: Tensor, words: Sequence[str]) -> Sequence[str]:
-    """Return the texts after a look at the shapes."""
-    if waveform.ndim != 2 or isinstance(words, str) or len(waveform) != len(words):
-        count = "one string" if isinstance(words, str) else f"{len(words)} strings"
-        raise ValueError(f"waveform must be (B, S) with B strings of words; got {tuple(waveform.shape)} and {count}")
-    return words
-
 
 class TranscriptErrorRate(ClipMean):
     """Mean over clips of word edits per expected word.
@@ -207,17 +185,6 @@ class TranscriptErrorRate(ClipMean):
     def score_clip(self, clip: Clip, expected: Expected) -> ClipScore:
         """Score one clip against the expected words; without any the reason is ``no_expected_words``."""
         return self.score(mono(clip.waveform), expected.words, sample_rate_hz=clip.sample_rate_hz)
-
-    def update(self, waveform: Tensor, words: Sequence[str], *, sample_rate_hz: int) -> None:
-        """Count waveforms (B, S) against B strings."""
-        if waveform.ndim != 2 or isinstance(words, str) or len(waveform) != len(words):
-            count = "one string" if isinstance(words, str) else f"{len(words)} strings"
-            raise ValueError(
-                f"waveform must be (B, S) with B strings of words; got {tuple(waveform.shape)} and {count}"
-            )
-        self.add(
-            self.score(one, text, sample_rate_hz=sample_rate_hz) for one, text in zip(waveform, words, strict=True)
-        )
 
 
 class ReferenceWordLeak(ClipMean):
@@ -281,18 +248,3 @@ class ReferenceWordLeak(ClipMean):
         """Score one clip; where the item does not say its reference's words, the reason is ``no_reference_words``."""
         words = (expected.words, expected.reference_words)
         return self.score(mono(clip.waveform), *words, sample_rate_hz=clip.sample_rate_hz)
-
-    def update(
-        self, waveform: Tensor, words: Sequence[str], reference_words: Sequence[str], *, sample_rate_hz: int
-    ) -> None:
-        """Count waveforms (B, S) against B strings of expected and B of reference words."""
-        counts = [1 if isinstance(texts, str) else len(texts) for texts in (words, reference_words)]
-        if waveform.ndim != 2 or counts != [len(waveform)] * 2:
-            raise ValueError(
-                f"waveform must be (B, S) with B strings of words and of reference words; got {tuple(waveform.shape)} "
-                f"and {counts[0]} and {counts[1]} strings"
-            )
-        self.add(
-            self.score(one, text, other, sample_rate_hz=sample_rate_hz)
-            for one, text, other in zip(waveform, words, reference_words, strict=True)
-        )

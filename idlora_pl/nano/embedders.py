@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from idlora_pl.metrics.scorable import Unscorable
-from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.nano.codecs import ASSETS
 from idlora_pl.nano.features import N_MELS, LogMel, mouths_25fps, picture_layer, pooled_statistics, time_layer
 from idlora_pl.nano.world import ENVIRONMENTS, VOWELS
@@ -124,15 +123,6 @@ class Instruments(nn.Module):
         """Return the trained tensors by name; the mel filters are computed and not stored."""
         return {name: value for name, value in self.state_dict().items() if ".front." not in name}
 
-    def scorer(self) -> ClipScorer:
-        """Return what scores clips of the nano world, words being phonemes."""
-        return ClipScorer.from_embedders(
-            speaker=self.speaker,
-            lip_sync=self.lip_sync,
-            transcriber=self.transcriber,
-            environment=self.environment,
-        )
-
 
 def load_instruments(path: Path | str | None = None) -> Instruments:
     """Load trained instruments, ready to measure.
@@ -158,15 +148,6 @@ def load_instruments(path: Path | str | None = None) -> Instruments:
         raise ValueError(f"{path}: {len(wrong)} tensors do not fit the networks, first {wrong[0]}; {remake}")
     instruments.load_state_dict(found, strict=False)
     return instruments.eval().requires_grad_(False)
-
-
-def nano_scorer(instruments: str | None = None) -> ClipScorer:
-    """Return what scores clips of the nano world; for `class_path` in a yaml.
-
-    Args:
-        instruments: File of trained instruments; the one of the package by default.
-    """
-    return load_instruments(instruments).scorer()
 
 
 MEL_STEPS_PER_FRAME = 4

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.loggers import WandbLogger
 
-from idlora_pl.benchmark.items import read_prompts, refuse_unusable
+from idlora_pl.benchmark.items import Item, read_prompts, refuse_unusable
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.distributed import OwnShare
 from idlora_pl.evaluation.plan import origin_of, with_versions
@@ -27,9 +27,8 @@ from idlora_pl.ltx2.adapter_file import check_style
 from idlora_pl.ltx2.adapter_format import AdapterStyle
 from idlora_pl.ltx2.lora import attached_lora, save_adapter
 from idlora_pl.media.clip import MediaError
-from idlora_pl.metrics.suite import ClipScorer
 from idlora_pl.report.build import clip_values
-from idlora_pl.results.row import ScorerFacts, ScoreRow
+from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import metric_names, replace_scores
 from idlora_pl.scorers.loading import Scorer, load_scorers
 from idlora_pl.scorers.scores import NEAR_ZERO
@@ -105,7 +104,7 @@ class WriteClips(BasePredictionWriter):
         """Raise ValueError when a clip of that name, or its score, is there already."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if stage in ("predict", "test") and isinstance(data, PairedClips):
-            names = [f"{entry['output_name']}.mp4" for entry in data.entries]
+            names = [f"{item.id}.mp4" for item in data.items]
             refuse_made(run_folder(trainer) / self.folder, names, run_folder(trainer) / SCORES)
 
     def write_on_batch_end(self, trainer: L.Trainer, module: L.LightningModule, prediction: Made, *_: object) -> None:
@@ -136,28 +135,24 @@ class ScoreClips(Callback):
     Each rank scores the clips that it generated; means are over the clips of all ranks.
 
     Args:
-        scorer: Metrics that were built elsewhere; None takes `scorers`.
+        scorers: Names of scorers as in `idlora score`, such as "spk_sim,wer", "available" or "nano".
         row: Name of the table's row that the clips belong to.
         scores: File to append to; a relative path is inside the run's folder.
         clips: Folder of the clips as it is written in the rows, relative to the scores' folder.
-        scorers: Names of scorers as in `idlora score`, such as "spk_sim,wer", "available" or "nano".
         weights: Folder of their weights; None takes the one of the user.
         verified: File of proofs that `idlora doctor` wrote; None takes the one of the user.
     """
 
     def __init__(
         self,
-        scorer: ClipScorer | None = None,
+        scorers: str,
         row: str = "generated",
         scores: str = SCORES,
         clips: str = "clips",
-        scorers: str | None = None,
         weights: str | None = None,
         verified: str | None = None,
     ) -> None:
-        if (scorer is None) == (scorers is None):
-            raise ValueError("ScoreClips needs either scorers (names, such as 'spk_sim,wer') or a scorer; give one")
-        self.scorer, self.row, self.scores, self.clips = scorer, row, scores, clips
+        self.row, self.scores, self.clips = row, scores, clips
         self.names, self.weights, self.verified = scorers, weights, verified
         self._scorers: tuple[Scorer, ...] = ()
         self._tested: list[ScoreRow] = []
@@ -168,13 +163,8 @@ class ScoreClips(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if stage in ("predict", "test") and isinstance(data, PairedClips) and data.prompts is not None:
             self._origin = origin_of(read_prompts(data.prompts), data.prompts)
-        if self._scorers:
-            return
-        if self.scorer is not None:
-            self._scorers = tuple(_given(metric.names[0], metric) for metric in self.scorer.parts)
-        else:
-            self._scorers = load_scorers(self.names or "", self.weights or WEIGHTS, self.verified)
-        self._scorers = with_versions(self._scorers)
+        if not self._scorers:
+            self._scorers = with_versions(load_scorers(self.names, self.weights or WEIGHTS, self.verified))
 
     def on_predict_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: object) -> None:
         """Score the clips of one batch of `idlora predict`."""
@@ -196,17 +186,12 @@ class ScoreClips(Callback):
         """
         path = run_folder(trainer) / self.scores
         rows = []
-        for entry, clip in made:
-            clip_path = f"{clips}/{entry['output_name']}.mp4"
-            notes = notes_of(entry, path.parent) | {"clip": clip_path, **origin}
-            rows.append(score_clip(self._scorers, entry, clip, row, notes=notes))
+        for item, clip in made:
+            clip_path = f"{clips}/{item.id}.mp4"
+            notes = notes_of(item, path.parent) | {"clip": clip_path, **origin}
+            rows.append(score_clip(self._scorers, item, clip, row, notes=notes))
         replace_scores(path, rows)
         return rows
-
-
-def _given(name: str, metric: Any) -> Scorer:
-    """Return a metric without a card as a scorer: nothing is known of its weights, so it is not verified."""
-    return Scorer(name, metric, ScorerFacts(tuple(metric.names)))
 
 
 class SampleClips(Callback):
@@ -217,29 +202,29 @@ class SampleClips(Callback):
 
     Args:
         prompts: Prompt file or manifest; see `idlora_pl.benchmark.items`.
-        n_clips: Only the first so many entries.
+        n_clips: Only the first so many items.
         scale: Enlarge small frames pixel by pixel.
     """
 
     def __init__(self, prompts: str, n_clips: int = 4, scale: int = 1) -> None:
         self.prompts, self.n_clips, self.scale = prompts, n_clips, scale
-        self._entries: list[dict[str, Any]] = []
+        self._items: list[Item] = []
         self._origin: dict[str, str] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Read the prompt file before anything is trained."""
         if stage == "fit":
             assert isinstance(pl_module, IDLoRA)
-            self._entries = read_prompts(self.prompts, seed=pl_module.sampling.seed)[: self.n_clips]
-            refuse_unusable(self._entries)
-            self._origin = origin_of(self._entries, self.prompts)
+            self._items = read_prompts(self.prompts, seed=pl_module.sampling.seed)[: self.n_clips]
+            refuse_unusable(self._items)
+            self._origin = origin_of(self._items, self.prompts)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Generate, write, log and score."""
         assert isinstance(module, IDLoRA)
-        if trainer.sanity_checking or not self._entries:
+        if trainer.sanity_checking or not self._items:
             return
-        own = list(OwnShare(self._entries))
+        own = list(OwnShare(self._items))
         training = module.model.training
         module.model.eval()
         made = module.predict_step(own, 0) if own else []
@@ -260,7 +245,7 @@ class SampleClips(Callback):
         """Log the clips and the means of all ranks, once."""
         if not trainer.is_global_zero:
             return
-        written = [run_folder(trainer) / folder / f"{entry['output_name']}.mp4" for entry in self._entries]
+        written = [run_folder(trainer) / folder / f"{item.id}.mp4" for item in self._items]
         paths = [str(path) for path in written if path.is_file()]
         step = max(trainer.global_step - 1, 0)  # Lightning counts from 0, also for the losses of this validation
         for logger in trainer.loggers:

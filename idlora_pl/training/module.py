@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from idlora_pl.benchmark.items import Item
 from idlora_pl.data.datamodule import PairedClips, batches_a_step
 from idlora_pl.data.samples import PairBatch, ShardError
 from idlora_pl.data.shards import ShardIndex
@@ -40,14 +41,6 @@ from idlora_pl.training.precision import refuse_precision
 
 _SETTINGS = ("base", "seed", "first_frame_p", "reference_dropout", "text_dropout")
 VALIDATION_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
-Entry = dict[str, Any]
-"""One entry of a prompt file, as `idlora_pl.benchmark.items.read_prompts` returns it."""
-
-
-def _refuse_no_probability(**chances: float) -> None:
-    for name, chance in chances.items():
-        if not 0.0 <= chance <= 1.0:
-            raise ValueError(f"{name} is a probability in [0, 1]; got {chance}")
 
 
 class IDLoRA(L.LightningModule):
@@ -96,15 +89,15 @@ class IDLoRA(L.LightningModule):
         seed: int = 42,
     ) -> None:
         super().__init__()
-        chances = {"first_frame_p": first_frame_p, "reference_dropout": reference_dropout, "text_dropout": text_dropout}
-        _refuse_no_probability(**chances)
+        self.first_frame_p = probability("first_frame_p", first_frame_p)
+        self.reference_dropout = probability("reference_dropout", reference_dropout)
+        self.text_dropout = probability("text_dropout", text_dropout)
         sampling = sampling or default_sampling(base)
         refuse_missing_weights(sampling, base, upsampler=bool(upsampler), distilled_lora=bool(distilled_lora))
         refuse_missing_files(upsampler=upsampler, distilled_lora=distilled_lora)
         self.base, self.weights, self.in_context, self.lora, self.sampling = base, weights, in_context, lora, sampling
         self.upsampler, self.distilled_lora, self.gemma = upsampler, distilled_lora, gemma
         self.optimizer_settings, self.objective, self.seed = optimizer, objective, checked_seed(seed, "model.seed")
-        self.first_frame_p, self.reference_dropout, self.text_dropout = chances.values()
         self.memory = memory if gradient_checkpointing else replace(memory, checkpointing="none")
         self.model = load_transformer(base, weights)
         self.text = load_text(base, weights, with_language_model=False)
@@ -241,14 +234,15 @@ class IDLoRA(L.LightningModule):
             self._pipeline = IDLoRAPipeline.assembled(parts, self.in_context, self.sampling, **extra)
         return self._pipeline
 
-    def predict_step(self, batch: Sequence[Entry], batch_idx: int) -> list[tuple[Entry, Clip]]:
-        """Generate one clip for each entry of a prompts file; returns (entry, clip) pairs for the callbacks."""
-        names = {"face": "first_frame_path", "voice": "reference_path", "seed": "seed"}
-        asked = [{name: entry[key] for name, key in names.items()} for entry in batch]
-        requests = [self.pipeline.request(entry["prompt"], **given) for entry, given in zip(batch, asked, strict=True)]
+    def predict_step(self, batch: Sequence[Item], batch_idx: int) -> list[tuple[Item, Clip]]:
+        """Generate one clip for each item of a prompt file; returns (item, clip) pairs for the callbacks."""
+        requests = [
+            self.pipeline.request(item.prompt, face=item.first_frame, voice=item.reference, seed=item.seed)
+            for item in batch
+        ]
         return list(zip(batch, self.pipeline.generate(requests), strict=True))
 
-    def test_step(self, batch: Sequence[Entry], batch_idx: int) -> dict[str, Any]:
+    def test_step(self, batch: Sequence[Item], batch_idx: int) -> dict[str, Any]:
         """Generate as in `predict_step`; the callbacks write and score `made`."""
         return {"made": self.predict_step(batch, batch_idx)}
 
@@ -256,6 +250,13 @@ class IDLoRA(L.LightningModule):
 # Tokens by which the sound may differ from the frames: the authors' sets hold 120 to 122 for 121 frames.
 _SLACK_TOKENS = 1
 _AGAIN = "encode the clips again with data_tools.encode_clips"
+
+
+def probability(name: str, chance: float) -> float:
+    """Return a chance; raise ValueError, which names the setting, when it is none."""
+    if not 0.0 <= chance <= 1.0:
+        raise ValueError(f"{name} is a probability in [0, 1]; got {chance}")
+    return chance
 
 
 def refuse_other_base(index: ShardIndex, name: str, preset: Preset) -> None:

@@ -14,6 +14,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
+from idlora_pl.benchmark.items import Item
 from idlora_pl.files import replacing
 from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.sound import UnusableSoundError
@@ -150,8 +151,8 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-Made = Sequence[tuple[dict[str, Any], Clip]]
-"""Entries of a prompt file with what was generated from them."""
+Made = Sequence[tuple[Item, Clip]]
+"""Items of a prompt file with what was generated from them."""
 
 
 def run_folder(trainer: L.Trainer) -> Path:
@@ -171,10 +172,10 @@ def write_made(made: Made, folder: Path, scale: int) -> list[str]:
         MediaError: Files cannot be written, as on a full disk; all others of `made` were tried before.
     """
     unusable, failed = [], []
-    for entry, clip in made:
-        path = folder / f"{entry['output_name']}.mp4"
+    for item, clip in made:
+        path = folder / f"{item.id}.mp4"
         try:
-            write_clip(clip, path, scale=scale, metadata={"prompt": entry["prompt"], "seed": str(entry["seed"])})
+            write_clip(clip, path, scale=scale, metadata={"prompt": item.prompt, "seed": str(item.seed)})
         except UnusableSoundError as error:
             unusable.append(str(error))
         except (ValueError, OSError) as error:

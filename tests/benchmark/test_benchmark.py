@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from idlora_pl.benchmark.items import FORMAT, KNOWN, PromptError, read_prompts
+from idlora_pl.benchmark.items import FORMAT, PromptError, read_prompts
 from idlora_pl.benchmark.layouts import HARD_PAIRS, LAYOUTS, check_layout, completeness
 from idlora_pl.benchmark.manifest import keep_manifest
 from idlora_pl.cli.tools import call_tool
@@ -27,18 +27,14 @@ def written(folder, items, **head):
     return path
 
 
-def test_an_item_becomes_an_entry(tmp_path):
+def test_an_item_of_a_manifest_is_completed(tmp_path):
     (tmp_path / "voice.wav").touch()
     caption = {"visual": "A man.", "speech": "Hello.", "sounds": "Rain.", "environment_sounds": "rain"}
     item = ITEM | {"reference": "voice.wav", "caption": caption, "language": "de", "clips": {"kling": "k/a.mp4"}}
-    (entry,) = read_prompts(written(tmp_path, [item]), seed=7)
-    assert set(entry) == set(KNOWN)
-    assert (entry["output_name"], entry["prompt"], entry["seed"]) == ("a", PROMPT, 7)
-    assert (entry["reference_path"], entry["clips"]) == (
-        str(tmp_path / "voice.wav"),
-        {"kling": str(tmp_path / "k/a.mp4")},
-    )
-    assert (entry["speech"], entry["environment_sounds"], entry["language"]) == ("Hello.", "rain", "de")
+    (item,) = read_prompts(written(tmp_path, [item]), seed=7)
+    assert (item.id, item.prompt, item.seed) == ("a", PROMPT, 7)
+    assert (item.reference, item.clips) == (tmp_path / "voice.wav", {"kling": tmp_path / "k/a.mp4"})
+    assert (item.speech, item.environment_sounds, item.language) == ("Hello.", "rain", "de")
 
 
 def test_a_prompt_gives_the_caption_and_the_other_way_round(tmp_path):
@@ -50,8 +46,8 @@ def test_a_prompt_gives_the_caption_and_the_other_way_round(tmp_path):
 
 def test_an_item_without_a_whole_prompt_can_be_scored_but_not_generated(tmp_path):
     path = written(tmp_path, [ITEM | {"caption": {"speech": "Hello."}}])
-    (entry,) = read_prompts(path, use="scoring")
-    assert (entry["prompt"], entry["speech"], entry["sounds"]) == (None, "Hello.", None)
+    (item,) = read_prompts(path, use="scoring")
+    assert (item.prompt, item.speech, item.sounds) == ("", "Hello.", None)
     with pytest.raises(PromptError, match="item 'a' has no prompt to generate from; give it 'prompt', or a caption"):
         read_prompts(path)
 
@@ -103,7 +99,7 @@ def test_other_formats_and_keys_are_refused(tmp_path):
 def test_a_mark_of_the_byte_order_is_read_over_and_depth_is_refused(tmp_path):
     path = written(tmp_path, [ITEM])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert read_prompts(path, use="scoring")[0]["speaker"] == "s1"
+    assert read_prompts(path, use="scoring")[0].speaker == "s1"
     path.write_text("[" * 100_000 + "]" * 100_000)
     with pytest.raises(
         PromptError, match=r"manifest.json is not JSON that can be read .nested too deeply.; correct it"
@@ -112,7 +108,9 @@ def test_a_mark_of_the_byte_order_is_read_over_and_depth_is_refused(tmp_path):
 
 
 def test_an_integer_may_name_a_speaker(tmp_path):
-    assert read_prompts(written(tmp_path, [{"id": "a", "speaker": 7}]), use="scoring")[0]["speaker"] == 7
+    items = [{"id": "a", "speaker": 7}, {"id": "b", "speaker": 0}, {"id": "c"}]
+    read = read_prompts(written(tmp_path, items), use="scoring")
+    assert [(item.speaker, item.person) for item in read] == [("7", "7"), ("0", "0"), (None, "c")]
 
 
 def test_nothing_is_shown_by_an_empty_or_nameless_training_set(tmp_path):
@@ -137,10 +135,10 @@ def test_the_hard_split_is_the_published_one(tmp_path):
         for who, found in HARD_PAIRS.items()
         for pair in found
     ]
-    entries = read_prompts(written(tmp_path, items), use="scoring")
-    check_layout(entries)
-    assert completeness(entries) == ["celebvhq_hard: 35 of 35 items, 8 of 8 speakers"]
-    assert completeness(entries[1:]) == ["celebvhq_hard: 34 of 35 items, 8 of 8 speakers: not the published set"]
+    items = read_prompts(written(tmp_path, items), use="scoring")
+    check_layout(items)
+    assert completeness(items) == ["celebvhq_hard: 35 of 35 items, 8 of 8 speakers"]
+    assert completeness(items[1:]) == ["celebvhq_hard: 34 of 35 items, 8 of 8 speakers: not the published set"]
 
 
 @pytest.mark.parametrize(
@@ -180,17 +178,17 @@ def test_speakers_of_a_training_set_are_found(nano_data, tmp_path, capsys):
 
 
 def test_a_training_set_that_cannot_be_read_is_named(nano_data, tmp_path):
-    entries = read_prompts(nano_data / "test/prompts.json")
+    items = read_prompts(nano_data / "test/prompts.json")
     shutil.copytree(nano_data / "validation", tmp_path / "set")
     shard = next((tmp_path / "set").glob("*.tar"))
     shard.write_bytes(shard.read_bytes()[:2000])
     with pytest.raises(ValueError, match=r"pairs-000000.tar (cannot be read|holds \d samples)"):
-        compare_speakers(entries, tmp_path / "set")
+        compare_speakers(items, tmp_path / "set")
     (tmp_path / "list.jsonl").write_text('{"speaker": "a"}\n[1]\n')
     with pytest.raises(ValueError, match=r"list.jsonl, line 2 is no JSON object"):
-        compare_speakers(entries, tmp_path / "list.jsonl")
+        compare_speakers(items, tmp_path / "list.jsonl")
     with pytest.raises(ValueError, match=r"training set .* has no index.json"):
-        compare_speakers(entries, tmp_path)
+        compare_speakers(items, tmp_path)
 
 
 def test_what_cannot_be_a_manifest_is_refused_under_its_own_name(tmp_path):
@@ -200,25 +198,25 @@ def test_what_cannot_be_a_manifest_is_refused_under_its_own_name(tmp_path):
 
 
 def test_a_folder_becomes_a_manifest(nano_data, tmp_path, capsys):
-    entries = read_prompts(nano_data / "test/prompts.json")
+    items = read_prompts(nano_data / "test/prompts.json")
     folder = tmp_path / "clips"
     captions = []
-    for entry in entries:
-        place = folder / entry["output_name"]
+    for item in items:
+        place = folder / item.id
         place.mkdir(parents=True)
-        shutil.copy(entry["target_path"], place / "target.mp4")
-        shutil.copy(entry["target_path"], place / "ours.mp4")
-        shutil.copy(entry["reference_path"], place / "reference.wav")
-        parts = {name: entry[name] for name in ("visual", "speech", "sounds")}
-        captions.append({"id": entry["output_name"], "speaker": entry["speaker"], "split": "mine"} | parts)
+        shutil.copy(item.target, place / "target.mp4")
+        shutil.copy(item.target, place / "ours.mp4")
+        shutil.copy(item.reference, place / "reference.wav")
+        parts = {name: getattr(item, name) for name in ("visual", "speech", "sounds")}
+        captions.append({"id": item.id, "speaker": item.speaker, "split": "mine"} | parts)
     (folder / "captions.json").write_text(json.dumps(captions))
     output = tmp_path / "elsewhere/manifest.json"
     manifest(["make", str(folder), str(output), "--first-frames"])
     assert "mine: 2 items of 2 speakers\nmethod ours: 2 of 2 clips" in capsys.readouterr().out
     made = read_prompts(output)
-    assert [entry["prompt"] for entry in made] == [entry["prompt"] for entry in entries]
-    face = read_image(made[0]["first_frame_path"])
-    assert face.equal(read_clip(entries[0]["target_path"], n_frames=1).frames[0])
+    assert [item.prompt for item in made] == [item.prompt for item in items]
+    face = read_image(made[0].first_frame)
+    assert face.equal(read_clip(items[0].target, n_frames=1).frames[0])
     shutil.rmtree(folder / "item-0001")
     with pytest.raises(PromptError, match=r"captions.json names 'item-0001', but .*item-0001 is no folder"):
         manifest(["make", str(folder), str(output)])
@@ -230,10 +228,10 @@ def test_a_folder_becomes_a_manifest(nano_data, tmp_path, capsys):
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"{PUBLISHED} is not here")
 def test_the_published_clips_become_a_manifest(tmp_path, capsys):
     manifest(["make", str(PUBLISHED), str(tmp_path / "published.json")])
-    entries = read_prompts(tmp_path / "published.json")
-    assert len(entries) == 3
-    assert {len(entry["clips"]) for entry in entries} == {4, 5}
-    assert all(Path(clip).is_file() for entry in entries for clip in entry["clips"].values())
+    items = read_prompts(tmp_path / "published.json")
+    assert len(items) == 3
+    assert {len(item.clips) for item in items} == {4, 5}
+    assert all(clip.is_file() for item in items for clip in item.clips.values())
     said = capsys.readouterr().out
     assert "celebvhq_hard: 2 of 35 items, 2 of 8 speakers: not the published set" in said
     assert "method kling: 2 of 3 clips" in said

@@ -1,10 +1,11 @@
 """Prompt files: the authors' JSON in both forms; what is wrong is named with file, entry and fix."""
 
 import json
+from dataclasses import FrozenInstanceError
 
 import pytest
 
-from idlora_pl.benchmark.items import KNOWN, PromptError, prompt_loader, read_prompts
+from idlora_pl.benchmark.items import PromptError, prompt_loader, read_prompts
 
 PROMPT = "[VISUAL]: A man. [SPEECH]: Hello. [SOUNDS]: Rain."
 
@@ -16,14 +17,15 @@ def written(folder, content):
 
 
 @pytest.mark.parametrize("around", [lambda x: x, lambda x: {"samples": x}, lambda x: {"variations": x}])
-def test_entries_are_completed(tmp_path, around):
+def test_items_are_completed(tmp_path, around):
     (tmp_path / "voice.wav").touch()
     content = [{"prompt": PROMPT, "reference_path": "voice.wav", "output_name": "a/b.mp4"}, {"prompt": PROMPT}]
     first, second = read_prompts(written(tmp_path, around(content)), seed=10)
-    assert set(first) == set(KNOWN)
-    assert first["reference_path"] == str(tmp_path / "voice.wav")
-    assert (first["output_name"], first["seed"], first["first_frame_path"]) == ("b", 10, None)
-    assert (second["output_name"], second["seed"]) == ("0001", 11)
+    assert first.reference == tmp_path / "voice.wav"
+    with pytest.raises(FrozenInstanceError):
+        first.seed = 3
+    assert (first.id, first.seed, first.first_frame) == ("b", 10, None)
+    assert (second.id, second.seed) == ("0001", 11)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_a_missing_file_is_named(tmp_path):
         read_prompts(tmp_path / "nowhere.json")
 
 
-def test_the_loader_gives_lists_of_entries(tmp_path):
-    entries = read_prompts(written(tmp_path, [{"prompt": PROMPT}] * 3))
-    batches = list(prompt_loader(entries, 2))
-    assert [[entry["output_name"] for entry in batch] for batch in batches] == [["0000", "0001"], ["0002"]]
+def test_the_loader_gives_lists_of_items(tmp_path):
+    items = read_prompts(written(tmp_path, [{"prompt": PROMPT}] * 3))
+    batches = list(prompt_loader(items, 2))
+    assert [[item.id for item in batch] for batch in batches] == [["0000", "0001"], ["0002"]]

@@ -65,6 +65,18 @@ def test_only_the_places_of_unreadable_clips_change(shard_folder, n_workers, cac
     assert {key for _, key in loader.faults.reasons} == {"pair0003", "pair0013", "pair0014"}
 
 
+def test_where_a_worker_has_no_good_clip_those_of_others_take_the_places(shard_folder):
+    settings = {"num_workers": 4, "shuffle_buffer": 0, "drop_last": False}
+    lost = {f"pair{k:04d}" for k in range(6)}  # what the first worker reads
+    whole = keys(clips(shard_folder, **settings).train_dataloader())
+    spoil(shard_folder, *lost)
+    loader = clips(shard_folder, **settings).train_dataloader()
+    batches = keys(loader)
+    assert replaced(whole, batches) == lost
+    assert not lost & set(sum(batches, []))
+    assert loader.faults.in_epoch == 6
+
+
 def test_a_cut_shard_loses_what_is_behind_the_cut(shard_folder):
     whole = keys(clips(shard_folder).train_dataloader())
     cut(shard_folder / "pairs-000002.tar", "pair0014")

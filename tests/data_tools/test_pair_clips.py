@@ -154,11 +154,11 @@ def test_benchmarks_of_the_test_split_are_read_by_score_and_have_their_videos(na
         check_layout(entries)
         assert len(entries) == 4
         for entry in entries:
-            assert len({entry["source"], entry["reference_source"]}) == videos_of
-            assert entry["split"] == f"tiny_{level}"
-            assert entry["consent"] == "signed"
-            assert entry["environment"] == entry["environment_sounds"]
-            assert read_image(entry["first_frame_path"]).shape[0] == 3
+            assert len({entry.source, entry.reference_source}) == videos_of
+            assert entry.split == f"tiny_{level}"
+            assert entry.consent == "signed"
+            assert entry.environment == entry.environment_sounds
+            assert read_image(entry.first_frame).shape[0] == 3
         found = compare_speakers(entries, tmp_path / "pairs-train.jsonl")
         assert (found.leaked, found.n_benchmark, found.n_training) == ((), 1, 2)
 

@@ -1,6 +1,7 @@
 """Fixtures of scoring: loaded nano scorers, items of three nano speakers, and a place for proofs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,18 +30,18 @@ def nano_manifest(nano_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     write_test_items(folder / "third", "test", 1, offset=2)
     entries = read_prompts(nano_data / "test/prompts.json")
     (third,) = read_prompts(folder / "third/prompts.json")
-    entries.append(third | {"output_name": "item-0002"})
+    entries.append(replace(third, id="item-0002"))
     items = [
         {
-            "id": entry["output_name"],
+            "id": entry.id,
             "split": "nano",
-            "speaker": entry["speaker"],
-            "reference": entry["reference_path"],
-            "compare": entry["compare_path"],
-            "target": entry["target_path"],
-            "prompt": entry["prompt"],
-            "environment": entry["environment"],
-            "clips": {} if entry["output_name"] == "item-0002" else {"real": entry["target_path"]},
+            "speaker": entry.speaker,
+            "reference": str(entry.reference),
+            "compare": str(entry.compare),
+            "target": str(entry.target),
+            "prompt": entry.prompt,
+            "environment": entry.environment,
+            "clips": {} if entry.id == "item-0002" else {"real": str(entry.target)},
         }
         for entry in entries
     ]

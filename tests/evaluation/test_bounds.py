@@ -1,6 +1,7 @@
 """Floors and ceilings: which clip stands in for which is a pure function, and is noted in the row."""
 
 import random
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -62,13 +63,13 @@ def test_a_clip_that_scores_compare_with_never_stands_in(nano_manifest):
     entries = read_prompts(nano_manifest)
     for entry in entries:
         for seed in range(8):
-            chosen = bound_sources(entries, "same_speaker", seed=seed)[entry["output_name"]].path
-            assert str(chosen) not in (entry["compare_path"], entry["target_path"])
+            chosen = bound_sources(entries, "same_speaker", seed=seed)[entry.id].path
+            assert chosen not in (entry.compare, entry.target)
 
 
 def test_a_speaker_of_one_clip_has_no_other(nano_manifest):
     (alone,) = read_prompts(nano_manifest)[:1]
-    alone = alone | {"compare_path": None}
+    alone = replace(alone, compare=None)
     same = bound_sources([alone], "same_speaker")["item-0000"]
     other = bound_sources([alone], "other_speaker")["item-0000"]
     assert (same.path, same.reason, other.path, other.reason) == (None, "no_other_clip", None, "no_other_speaker")
@@ -81,7 +82,7 @@ def test_clips_through_the_codecs_are_made_again_where_they_are_of_other_things(
         """Return the tags of the clip, and whether it was written now."""
         path = tmp_path / "a.mp4"
         before = path.stat().st_ino if path.is_file() else None
-        source = reconstructed([entry | {"output_name": "a"}], tmp_path, "nano", size=size)["a"]
+        source = reconstructed([replace(entry, id="a")], tmp_path, "nano", size=size)["a"]
         return probe(source.path).size, read_metadata(source.path), path.stat().st_ino != before
 
     size, tags, is_new = made(first, (64, 64))

@@ -36,9 +36,9 @@ def documented() -> set[str]:
 def scored_set(nano_data, folder, proofs, scorers, *, every, processes=1):
     """Write the set, score it, and return the names and the rows."""
     entry = read_prompts(nano_data / "test/prompts.json")[0]
-    names = write_hostile(read_clip(entry["target_path"], size=(64, 64)), folder / "clips", every=every)
-    about = {"speaker": "s", **{name: entry[name] for name in ("prompt", "environment", "reference_speech")}}
-    files = {"reference": entry["reference_path"], "compare": entry["compare_path"], "target": entry["target_path"]}
+    names = write_hostile(read_clip(entry.target, size=(64, 64)), folder / "clips", every=every)
+    about = {"speaker": "s", **{name: getattr(entry, name) for name in ("prompt", "environment", "reference_speech")}}
+    files = {"reference": str(entry.reference), "compare": str(entry.compare), "target": str(entry.target)}
     items = [{"id": name} | about | files for name in names]
     manifest = folder / "manifest.json"
     manifest.write_text(json.dumps({"format": "idlora-benchmark-1", "items": items}))

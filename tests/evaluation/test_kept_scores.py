@@ -6,7 +6,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -46,7 +45,7 @@ def put(tmp_path):
 @pytest.fixture
 def real(nano_data):
     """Two real clips."""
-    return [Path(entry["target_path"]) for entry in read_prompts(nano_data / "test/prompts.json")]
+    return [entry.target for entry in read_prompts(nano_data / "test/prompts.json")]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def clips(nano_data, tmp_path):
     folder = tmp_path / "clips"
     folder.mkdir()
     for entry, ending in zip(read_prompts(nano_data / "test/prompts.json"), ("mp4", "MOV"), strict=True):
-        shutil.copy(entry["target_path"], folder / f"{entry['output_name']}.{ending}")
+        shutil.copy(entry.target, folder / f"{entry.id}.{ending}")
     return folder
 
 

@@ -185,8 +185,7 @@ def test_what_chance_reaches_falls_with_the_length_and_is_held_at_the_ends() -> 
 
 def test_the_mean_of_the_metric_is_that_of_distances_from_zero() -> None:
     metric = LipLag(PaintedMouth())
-    for shift in (-3, 3, -2, 2):
-        metric.accumulate(metric.score_clip(talking(ahead_s=0.04 * shift), Expected()))
+    metric.update([talking(ahead_s=0.04 * shift) for shift in (-3, 3, -2, 2)], [Expected()] * 4)
     assert metric.compute()["lip_lag_landmarks"].item() == pytest.approx(2.5, abs=0.1)
 
 

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from idlora_pl.media.clip import Clip
+from idlora_pl.metrics.clip_mean import Expected
 from idlora_pl.metrics.speaker import VoiceSimilarity
 
 RATE = 16000
@@ -91,8 +93,10 @@ def test_a_clip_that_cannot_be_scored_has_one_reason_for_all(metric, clip, reaso
 
 
 def test_means_count_each_name_on_its_own(metric):
-    metric.update(torch.stack([tone(300), tone(300)]), torch.stack([tone(300), tone(700)]), sample_rate_hz=RATE)
+    clip = Clip(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), tone(300)[None], 25.0, RATE)
+    metric.update([clip, clip], [Expected(tone(300)[None]), Expected(tone(700)[None])])
     found = metric.compute()
+    assert found["spk"].item() == pytest.approx(0.5, abs=0.01)
     assert (found["spk/n_scored"], found["spk_target/n_scored"], found["spk_target/n_total"]) == (2, 0, 2)
     assert torch.isnan(found["spk_target"])
 

@@ -42,22 +42,22 @@ def test_a_shard_holds_what_its_speaker_says(nano_data):
 
 def test_test_items_are_files_of_unseen_speakers(nano_data):
     entries = read_prompts(nano_data / "test/prompts.json")
-    assert [entry["output_name"] for entry in entries] == ["item-0000", "item-0001"]
+    assert [entry.id for entry in entries] == ["item-0000", "item-0001"]
     who = split_seed("test", 0)
-    assert entries[0]["speaker"] == f"s{who:07d}"
+    assert entries[0].speaker == f"s{who:07d}"
     target, reference, other = scripts_of(who, 3)
     clip = render([speaker(who)], [target])
-    assert entries[0]["prompt"] == target.prompt
-    assert entries[0]["reference_speech"] == " ".join(reference.words)
-    assert torch.equal(read_image(entries[0]["first_frame_path"]), clip.frames[0, 0])
-    for name, what in (("reference_path", reference), ("compare_path", other)):
-        sound, rate_hz = read_audio(entries[0][name])
+    assert entries[0].prompt == target.prompt
+    assert entries[0].reference_speech == " ".join(reference.words)
+    assert torch.equal(read_image(entries[0].first_frame), clip.frames[0, 0])
+    for path, what in ((entries[0].reference, reference), (entries[0].compare, other)):
+        sound, rate_hz = read_audio(path)
         expected = render([speaker(who)], [what], video=False).waveform
         assert rate_hz == 16000
         assert (sound - expected).abs().max() <= 1 / 32767
-    real = read_clip(entries[0]["target_path"])
+    real = read_clip(entries[0].target)
     assert real.frames.shape == (33, 3, 256, 256)
-    assert "AI-generated" not in " ".join(read_metadata(entries[0]["target_path"]).values())
+    assert "AI-generated" not in " ".join(read_metadata(entries[0].target).values())
 
 
 def test_a_corpus_does_not_depend_on_its_chunks():

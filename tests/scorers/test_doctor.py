@@ -55,7 +55,7 @@ def weights(tmp_path):
 @pytest.fixture
 def inputs(nano_data, tmp_path):
     (tmp_path / "inputs/talk").mkdir(parents=True)
-    shutil.copy(read_prompts(nano_data / "test/prompts.json")[0]["target_path"], tmp_path / "inputs/talk/real.mp4")
+    shutil.copy(read_prompts(nano_data / "test/prompts.json")[0].target, tmp_path / "inputs/talk/real.mp4")
     return tmp_path / "inputs"
 
 

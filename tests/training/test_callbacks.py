@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger
 from safetensors import safe_open
 
+from idlora_pl.benchmark.items import Item
 from idlora_pl.cli.table import known_columns
 from idlora_pl.generation.pipeline import IDLoRAPipeline
 from idlora_pl.ltx2.adapter_file import read_adapter
@@ -18,7 +19,6 @@ from idlora_pl.ltx2.adapter_format import LoRA
 from idlora_pl.media.clip import Clip, MediaError
 from idlora_pl.media.reading import read_audio, read_clip, read_metadata
 from idlora_pl.method.in_context import InContext
-from idlora_pl.nano.embedders import nano_scorer
 from idlora_pl.report.build import build_table
 from idlora_pl.results.row import ScoreRow
 from idlora_pl.results.scores_file import read_scores
@@ -62,7 +62,7 @@ def test_an_alpha_that_cannot_be_saved_ends_the_run_before_it_starts(make_module
 def test_clips_are_sampled_written_scored_and_logged_during_training(
     make_module, make_trainer, make_data, nano_data, tmp_path
 ):
-    callbacks = [SampleClips(str(nano_data / "test/prompts.json"), scale=2), ScoreClips(nano_scorer())]
+    callbacks = [SampleClips(str(nano_data / "test/prompts.json"), scale=2), ScoreClips("nano")]
     trainer = make_trainer(
         max_steps=2,
         callbacks=callbacks,
@@ -103,7 +103,7 @@ def test_a_test_that_runs_again_replaces_its_scores(make_module, make_trainer, m
 def test_generated_clips_are_written_with_a_label_and_scored(
     make_module, make_trainer, make_data, nano_data, tmp_path, stage
 ):
-    callbacks = [WriteClips(), ScoreClips(nano_scorer(), row="negative")]
+    callbacks = [WriteClips(), ScoreClips("nano", row="negative")]
     trainer = make_trainer(callbacks=callbacks, enable_checkpointing=False)
     data = make_data(shards=None, prompts=str(nano_data / "test/prompts.json"))
     getattr(trainer, stage)(make_module(use_adapter=False), datamodule=data)
@@ -119,7 +119,7 @@ def made_clips(broken: float | None) -> list:
     clips = [Clip(torch.zeros(5, 3, 64, 64, dtype=torch.uint8), torch.rand(1, 3200), 25.0, 16000) for _ in range(3)]
     if broken is not None:
         clips[1].waveform[0, 7] = broken
-    return [({"output_name": name, "prompt": "p", "seed": 1}, clip) for name, clip in zip("abc", clips, strict=True)]
+    return [(Item(name, "p", 1), clip) for name, clip in zip("abc", clips, strict=True)]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from idlora_pl.benchmark.items import Item
 from idlora_pl.data.samples import PairBatch, PairSample
 from idlora_pl.data.shards import write_shards
 from idlora_pl.data.stream import open_shards
@@ -227,12 +228,10 @@ def test_dropout_of_a_sample_gives_it_the_empty_prompt_and_no_voice(make_module,
     assert voiced[0] != voiced[1]
 
 
-def test_the_prediction_is_one_clip_an_entry(make_module, nano_prompt):
-    entries = [
-        {"prompt": nano_prompt, "first_frame_path": None, "reference_path": None, "seed": seed} for seed in (1, 2)
-    ]
-    made = make_module(use_adapter=False).predict_step(entries, 0)
-    assert [entry["seed"] for entry, _ in made] == [1, 2]
+def test_the_prediction_is_one_clip_an_item(make_module, nano_prompt):
+    items = [Item(f"item-{seed}", nano_prompt, seed) for seed in (1, 2)]
+    made = make_module(use_adapter=False).predict_step(items, 0)
+    assert [item for item, _ in made] == items
     assert all(isinstance(clip, Clip) for _, clip in made)
 
 
