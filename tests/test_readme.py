@@ -45,7 +45,7 @@ def test_the_example_runs_and_its_comments_are_true(tmp_path: Path, monkeypatch:
 
 def test_what_the_tree_names_is_there() -> None:
     paths = [line.split()[0] for line in block("", "idlora_pl/method/").splitlines() if line.strip()]
-    assert len(paths) == 19
+    assert len(paths) == 20
     assert [path for path in paths if not (ROOT / path).is_dir()] == []
 
 
