@@ -7,14 +7,15 @@ Prints medians over repeats that take turns, each with the 95 % interval of the 
 numbers. On a machine that does other work, too, CPU time says more than the clock does.
 """
 
-import argparse
 import logging
+import sys
 import tarfile
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 import torch
@@ -25,6 +26,7 @@ from rich.table import Table
 from safetensors.torch import load
 from scipy.stats import binom
 
+from idlora_pl.cli.command import call
 from idlora_pl.data.datamodule import PairedClips
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
@@ -169,24 +171,27 @@ def measure_waiting(folder: Path, n_steps: int, repeats: int) -> Table:
     return table
 
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("rate", "waiting"))
-    parser.add_argument("--samples", type=int, default=32, help="of 9 MB each")
-    parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=20)
-    options = parser.parse_args()
+def bench_streaming(
+    *, only: Literal["rate", "waiting"] | None = None, samples: int = 32, steps: int = 24, repeats: int = 20
+) -> None:
+    """Measure how fast samples are read, and how long a training waits for them.
+
+    Args:
+        only: One of the two.
+        samples: How many are read, of 9 MB each.
+        steps: Of the training.
+        repeats: Turns of each way to read.
+    """
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     console = Console(soft_wrap=True)
     with tempfile.TemporaryDirectory() as work:
-        if options.only != "waiting":
-            console.print(measure_rate(Path(work, "full"), options.samples, options.repeats))
-        if options.only != "rate":
-            console.print(measure_waiting(Path(work, "nano"), options.steps, min(5, options.repeats)))
+        if only != "waiting":
+            console.print(measure_rate(Path(work, "full"), samples, repeats))
+        if only != "rate":
+            console.print(measure_waiting(Path(work, "nano"), steps, min(5, repeats)))
 
 
 if __name__ == "__main__":
-    main()
+    call(bench_streaming, sys.argv[1:], prog="bench_streaming")

@@ -6,7 +6,6 @@ for each. Speakers of training, validation and test are disjoint.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from idlora_pl.cli.command import call
 from idlora_pl.cli.score import score
 from idlora_pl.report.build import build_table
 from idlora_pl.report.findings import Claim, with_findings
@@ -183,14 +183,15 @@ def _flags(options: dict[str, object]) -> list[str]:
     return [f"--{name}={value}" for name, value in options.items()]
 
 
-def main() -> None:
-    """Run the demo."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few steps on a few speakers: the path, not a result")
-    parser.add_argument("--output", type=Path, default=None, help="folder to write (runs/demo, or runs/quick)")
-    options = parser.parse_args()
-    size = QUICK if options.quick else FULL
-    output: Path = options.output or Path("runs/quick" if options.quick else "runs/demo")
+def demo(*, quick: bool = False, output: Path | None = None) -> None:
+    """Run the whole of ID-LoRA on the nano world, from nothing to a table.
+
+    Args:
+        quick: A few steps on a few speakers: the path, not a result.
+        output: Folder to write; runs/demo, or runs/quick.
+    """
+    size = QUICK if quick else FULL
+    output = output or Path("runs/quick" if quick else "runs/demo")
     if output.exists() and any(output.iterdir()):
         sys.exit(f"demo: {output} holds an earlier demo; remove it or give --output another folder")
     seconds: dict[str, float] = {}
@@ -237,4 +238,4 @@ def report(output: Path, size: Size, seconds: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    call(demo, sys.argv[1:], prog="demo")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from idlora_pl.cli.table import table as table_tool
+from idlora_pl.cli.tools import call_tool
 from idlora_pl.report.source import table_from_yaml
 from idlora_pl.report.yaml_checks import is_published_study
 from idlora_pl.results.row import ScoreRow
@@ -19,7 +19,7 @@ STUDIES = [path for path in sorted(TABLES.glob("*.yaml")) if is_published_study(
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_published_study_can_be_printed_as_a_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table_tool([str(path)])
+    call_tool("table", [str(path)])
     assert "Quoted from" in capsys.readouterr().out
 
 

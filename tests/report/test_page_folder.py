@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from idlora_pl.cli.table import known_columns
-from idlora_pl.cli.table import table as table_tool
+from idlora_pl.cli.tools import call_tool
 from idlora_pl.media.clip import Clip
 from idlora_pl.media.reading import codecs_of, read_clip, read_metadata
 from idlora_pl.media.writing import AI_GENERATED_LABEL, write_audio, write_clip
@@ -147,12 +147,12 @@ def test_the_command_writes_the_page_and_refuses_it_for_studies(shelf, tmp_path,
     from idlora_pl.results.scores_file import append_scores
 
     append_scores(tmp_path / "scores.jsonl", shelf.scores)
-    table_tool([str(tmp_path / "scores.jsonl"), "--html", str(tmp_path / "page")])
+    call_tool("table", [str(tmp_path / "scores.jsonl"), "--html", str(tmp_path / "page")])
     assert "page/index.html" in capsys.readouterr().out.replace("\n", "")
     assert files_of(tmp_path / "page")["target.mp4"]["src"].startswith("clips/")
     study = Path(__file__).parents[2] / "experiments/tables/human_ab.yaml"
     with pytest.raises(ValueError, match="is a study without clips"):
-        table_tool([str(study), "--html", str(tmp_path / "study")])
+        call_tool("table", [str(study), "--html", str(tmp_path / "study")])
 
 
 def test_every_score_of_every_scorer_has_a_column_by_name():
