@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, texts that are read and written in one way, locks among processes, and hashes.
+"""Files and folders that appear whole or not at all, texts that are read and written in one way, locks, and hashes.
 
 Texts are UTF-8, with or without a byte order mark; lines of JSON Lines end at a line feed and nowhere else, so that a
 line separator inside a text (U+2028, U+0085, a vertical tab) is a character like any other.
@@ -8,8 +8,9 @@ import codecs
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,55 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(folder: str | os.PathLike[str], *, full: bool = False) -> Iterator[Path]:
+    """Give an empty folder beside `folder` to write to, which takes the place of `folder` when the block succeeds.
+
+    Missing folders above are made. When the block fails, what stood at `folder` stays and the new folder is removed;
+    what a killed process has left goes when the folder is written again.
+
+    Args:
+        folder: Absent or empty, unless it is replaced in full; a link is followed.
+        full: Whether `folder` may hold something, which goes when the new one stands in its place.
+
+    Raises:
+        ValueError: Another process is writing the folder.
+        OSError: The folder holds something, and `full` is false.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as above:
+        ...     with replacing_folder(Path(above) / "page") as partial:
+        ...         _ = (partial / "index.html").write_text("")
+        ...     [path.name for path in Path(above).rglob("*")]
+        ['page', 'index.html']
+    """
+    folder = Path(folder).resolve()
+    partial, earlier, lock = (folder.with_name(f".{folder.name}.{role}") for role in ("partial", "earlier", "lock"))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, wait=False))
+        except BlockingIOError as error:
+            raise ValueError(f"another process writes {folder} now; wait for it, or choose another folder") from error
+        _clear(folder, partial, earlier)
+        partial.mkdir()
+        try:
+            yield partial
+            if full and folder.exists():
+                folder.replace(earlier)
+            partial.replace(folder)
+        finally:
+            _clear(folder, partial, earlier)
+
+
+def _clear(folder: Path, partial: Path, earlier: Path) -> None:
+    """Put the earlier folder back where no other has taken its place, and remove what is left of both."""
+    if earlier.exists() and not folder.exists():
+        earlier.replace(folder)
+    for left in (partial, earlier):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 _NOT_THE_USERS = frozenset({"@eadir", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"})
 """Folders that file servers, archives and Windows put between the files of a user, in lower case."""
 
@@ -299,10 +349,8 @@ def sha256_of(path: Path, cache: Path = CACHE) -> str:
     known = _read(cache)
     if key not in known:
         known = _read(cache) | {key: _hashed(path)}
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_name(f".{cache.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(known, indent=1) + "\n")
-        os.replace(partial, cache)
+        with replacing(cache) as partial:
+            partial.write_text(json.dumps(known, indent=1) + "\n")
     return known[key]
 
 

@@ -1,7 +1,6 @@
 """What workers do: read a block of items, or write one shard."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,13 +76,11 @@ class ShardJob:
         Raises:
             ValueError: when a file is no longer what it was when it was checked.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.notes.with_name(f".{self.notes.name}.{os.getpid()}.partial")
         try:
-            written = write_shard(self._samples(), partial, self.index)
+            with replacing(self.path) as partial:
+                written = write_shard(self._samples(), partial, self.index)
         except RefusedFileError as error:
             raise ValueError(f"{error.detail} (it was whole when it was checked)") from error
-        os.replace(partial, self.path)
         with replacing(self.notes) as notes:
             notes.write_text(json.dumps(asdict(written) | {"name": self.path.name}))
         for item, _ in self.items:

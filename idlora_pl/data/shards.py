@@ -13,9 +13,7 @@ import json
 import math
 import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -25,6 +23,7 @@ import torch
 import webdataset as wds
 
 from idlora_pl.data.samples import DTYPES, PairBatch, PairSample, ShardError, collate, decode_sample, encode_sample
+from idlora_pl.files import replacing_folder
 
 INDEX_NAME = "index.json"
 INDEX_FORMAT = 1
@@ -208,7 +207,10 @@ def write_shards(
         codecs=codecs,
         settings=dict(settings or {}),
     )
-    with _appearing(Path(folder)) as partial:
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ShardError(f"{folder} already holds something; remove it or choose another folder")
+    with replacing_folder(folder) as partial:
         shards: list[ShardFile] = []
         taken: set[str] = set()
         stream = chain([first], stream)
@@ -217,20 +219,6 @@ def write_shards(
         index = replace(index, shards=tuple(shards))
         (partial / INDEX_NAME).write_text(index.to_json())
     return index
-
-
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `folder` on success and vanishes on failure."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ShardError(f"{folder} already holds something; remove it or choose another folder")
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_shard(

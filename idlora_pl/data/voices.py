@@ -10,7 +10,6 @@ M frequency bins.
 import argparse
 import atexit
 import json
-import os
 import random
 import shutil
 import sys
@@ -31,6 +30,7 @@ from idlora_pl.data.addresses import is_remote, opened, without_secrets
 from idlora_pl.data.samples import PairSample, ShardError
 from idlora_pl.data.shards import INDEX_NAME
 from idlora_pl.data.stream import ShardSet, open_shards
+from idlora_pl.files import replacing
 
 References = Literal["stored", "same_speaker", "cross_video", "cross_environment"]
 
@@ -218,11 +218,10 @@ def write_voices(folder: Path) -> VoiceBank:
         "targets": {key: asdict(voice) for key, voice in targets.items()},
         "references": of_sample,
     }
-    with tempfile.TemporaryDirectory(prefix=".voices.", dir=folder) as partial:
-        save_file({"voices": torch.stack(references)}, Path(partial, FILES[0]))
-        Path(partial, FILES[1]).write_text(json.dumps(facts, indent=1) + "\n")
-        for name in FILES:
-            os.replace(Path(partial, name), folder / name)
+    # the list last: one that names these shards means that the voices beside it are theirs
+    with replacing(folder / FILES[1]) as listed, replacing(folder / FILES[0]) as stacked:
+        save_file({"voices": torch.stack(references)}, stacked)
+        listed.write_text(json.dumps(facts, indent=1) + "\n")
     return read_voices(folder)
 
 

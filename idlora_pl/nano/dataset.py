@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from rich.progress import track
 
 from idlora_pl.data.samples import PairSample
 from idlora_pl.data.shards import write_shards
-from idlora_pl.files import replacing
+from idlora_pl.files import replacing, replacing_folder
 from idlora_pl.media.clip import Clip
 from idlora_pl.media.writing import write_audio, write_clip, write_image
 from idlora_pl.method.tokens import TextFeatures
@@ -110,15 +109,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.output.exists() and any(options.output.iterdir()):
         sys.exit(f"{options.output} already holds something; remove it or choose another folder")
-    partial = options.output.with_name(f".{options.output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write_pairs(partial / "train", "train", options.train_speakers)
-    write_pairs(partial / "validation", "validation", options.validation_speakers)
-    write_test_items(partial / "test", options.test_split, options.test_speakers, offset=options.validation_speakers)
-    if options.output.exists():
-        options.output.rmdir()
-    partial.replace(options.output)
+    with replacing_folder(options.output) as partial:
+        write_pairs(partial / "train", "train", options.train_speakers)
+        write_pairs(partial / "validation", "validation", options.validation_speakers)
+        offset = options.validation_speakers
+        write_test_items(partial / "test", options.test_split, options.test_speakers, offset=offset)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ on this machine, which scoring reads, and says how to get what is missing.
 
 import json
 import math
-import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import torch
 
 import idlora_pl
+from idlora_pl.files import replacing
 from idlora_pl.media.clip import MediaError
 from idlora_pl.metrics.clip_mean import ClipMean
 from idlora_pl.scorers.card import Anchor, Card
@@ -91,10 +91,8 @@ class VerifiedFile:
         about = {"scorer": card.name, "weights": weights, "machine": machine(self.device)}
         about["at"] = time.strftime("%Y-%m-%d %H:%M")
         content = self._read() | {self._identity(card, weights): about | line}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(partial, self.path)
+        with replacing(self.path) as partial:
+            partial.write_text(json.dumps(content, indent=1) + "\n")
 
     def _read(self) -> dict[str, Any]:
         if not self.path.is_file():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from idlora_pl import files
-from idlora_pl.files import files_below
+from idlora_pl.files import files_below, replacing_folder
 
 Kind = Literal["ab", "mos"]
 
@@ -275,20 +275,17 @@ def write_study(plan: Plan, folder: Path) -> None:
         folder: A new folder: `page/index.html`, `page/clips/` and `key.json`, which names the methods.
 
     Raises:
-        ValueError: The folder holds something.
+        ValueError: The folder holds something, or another process is writing it.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} already holds something; give a new folder, or move this one away")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    clips = partial / "page" / "clips"
-    clips.mkdir(parents=True)
-    for name, path in plan.files.items():
-        shutil.copyfile(path, clips / name)
     # "</" would end the script element that holds the plan
     held = json.dumps(plan.page, ensure_ascii=False).replace("</", "<\\/")
-    (partial / "page" / "index.html").write_text(PAGE.read_text(encoding="utf-8").replace("__PLAN__", held))
-    (partial / "key.json").write_text(json.dumps(plan.key, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if folder.exists():
-        folder.rmdir()
-    partial.replace(folder)
+    page = PAGE.read_text(encoding="utf-8").replace("__PLAN__", held)
+    with replacing_folder(folder) as partial:
+        clips = partial / "page" / "clips"
+        clips.mkdir(parents=True)
+        for name, path in plan.files.items():
+            shutil.copyfile(path, clips / name)
+        (partial / "page" / "index.html").write_text(page, encoding="utf-8")
+        (partial / "key.json").write_text(json.dumps(plan.key, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

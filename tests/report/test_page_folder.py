@@ -16,7 +16,6 @@ from idlora_pl.cli.tools import call_tool
 from idlora_pl.media.clip import Clip
 from idlora_pl.media.reading import codecs_of, read_clip, read_metadata
 from idlora_pl.media.writing import AI_GENERATED_LABEL, write_audio, write_clip
-from idlora_pl.report.page import folder as page_folder
 from idlora_pl.report.page.clips import copied
 from idlora_pl.report.page.folder import write_page
 
@@ -114,7 +113,7 @@ def test_a_page_that_fails_leaves_the_earlier_one(shelf, tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(page_folder.shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OSError, match="No space"):
         write_page(shelf.table, shelf.scores, tmp_path / "out")
     assert "<title>first</title>" in (tmp_path / "out" / "index.html").read_text()

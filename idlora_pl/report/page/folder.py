@@ -1,12 +1,12 @@
 """Writes a page that can be moved: everything that it shows lies in its folder."""
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.progress import track
 
+from idlora_pl.files import replacing_folder
 from idlora_pl.report.page.clips import copied
 from idlora_pl.report.page.document import GENERATOR, paths_of, to_html
 from idlora_pl.report.table import COLUMNS, Column, Table
@@ -39,14 +39,12 @@ def write_page(
         The path of the page, ``index.html``; beside it lie ``clips/``, ``pictures/`` and the files of the table.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: The folder holds something else, or another process is writing it.
     """
     folder = Path(os.path.abspath(folder))
     refuse_foreign(folder)
     files = table_files(table)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
+    with replacing_folder(folder, full=True) as partial:
         labels = {row.label for row in table.rows}
         paths = paths_of(score for score in scores if score.row in labels)
         jobs = track(copied(paths, partial, workers=workers), description="copying and drawing clips", total=len(paths))
@@ -54,9 +52,6 @@ def write_page(
         for name, content in files.items():
             (partial / name).write_bytes(content)
         (partial / PAGE).write_text(to_html(table, scores, shown, known=known, beside=list(files)), encoding="utf-8")
-        _replace(folder, partial)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder / PAGE
 
 
@@ -74,12 +69,3 @@ def refuse_foreign(folder: Path) -> None:
 def _is_page(folder: Path) -> bool:
     page = folder / PAGE
     return page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")[:4096]
-
-
-def _replace(folder: Path, partial: Path) -> None:
-    """Put the new folder into the place of the old one."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
