@@ -1,6 +1,7 @@
 """What workers do: read a block of items, or write one shard."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,11 +77,14 @@ class ShardJob:
         Raises:
             ValueError: when a file is no longer what it was when it was checked.
         """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # beside the notes, so that a killed process leaves nothing in the folder that becomes the result
+        partial = self.notes.with_name(f".{self.notes.name}.{os.getpid()}.partial")
         try:
-            with replacing(self.path) as partial:
-                written = write_shard(self._samples(), partial, self.index)
+            written = write_shard(self._samples(), partial, self.index)
         except RefusedFileError as error:
             raise ValueError(f"{error.detail} (it was whole when it was checked)") from error
+        os.replace(partial, self.path)
         with replacing(self.notes) as notes:
             notes.write_text(json.dumps(asdict(written) | {"name": self.path.name}))
         for item, _ in self.items:

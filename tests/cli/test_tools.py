@@ -90,12 +90,14 @@ def test_bad_input_ends_in_one_line(tmp_path):
     assert "\n" not in str(ended.value)
 
 
-HEAVY = ["adapter"]
+SLOW_TO_LOAD = ["adapter"]
 """Tools that load diffusers, which takes longer than all that the others load."""
 
 
 @pytest.mark.parametrize(
-    "names", [sorted(TOOLS.keys() - HEAVY), pytest.param(HEAVY, marks=pytest.mark.slow)], ids=["light", "heavy"]
+    "names",
+    [sorted(TOOLS.keys() - SLOW_TO_LOAD), pytest.param(SLOW_TO_LOAD, marks=pytest.mark.slow)],
+    ids=["light", "heavy"],
 )
 def test_no_tool_waits_for_lightning(names):
     ended = subprocess.run([sys.executable, "-c", HELP, *names], capture_output=True, text=True, check=True)

@@ -27,9 +27,9 @@ def same_adapters(one, other):
 @pytest.mark.parametrize(
     ("memory", "plugins"),
     [
-        (Memory(swap_blocks=4), [BFloat16Base()]),
+        pytest.param(Memory(swap_blocks=4), [BFloat16Base()], marks=pytest.mark.slow),
         (Memory(swap_blocks=3), []),
-        (Memory(checkpointing=0.5), []),
+        pytest.param(Memory(checkpointing=0.5), [], marks=pytest.mark.slow),
     ],
 )
 def test_swapping_and_recomputing_change_no_number(make_module, make_trainer, make_data, memory, plugins):

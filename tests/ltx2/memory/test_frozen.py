@@ -97,7 +97,7 @@ def test_casting_the_model_leaves_codes_and_scales_as_they_are(level):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("first", ["adapter", "quantise"])
+@pytest.mark.parametrize("first", ["adapter", pytest.param("quantise", marks=pytest.mark.slow)])
 def test_linears_of_blocks_are_coded_before_or_after_the_adapter_is_attached(make_model, adapted, level, first):
     model = make_model(dtype=torch.bfloat16)
     dtypes = {name: weight.dtype for name, weight in model.named_parameters() if "transformer_blocks" not in name}
@@ -136,7 +136,7 @@ def test_sizes_at_full_size_are_those_of_the_bits():
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.bfloat16])
 def test_an_adapter_trains_on_coded_weights(make_model, adapted, train, level, dtype):
     model = adapted(make_model(dtype=dtype))
     quantise(model, level)

@@ -65,7 +65,12 @@ def test_fifty_steps_of_training_are_bit_identical(make_model, adapted, train, w
 
 @pytest.mark.parametrize(
     ("weights", "dtype"),
-    [("bf16", torch.float32), ("bf16", torch.bfloat16), ("int8", torch.bfloat16), ("fp8", torch.float32)],
+    [
+        ("bf16", torch.float32),
+        pytest.param("bf16", torch.bfloat16, marks=pytest.mark.slow),
+        ("int8", torch.bfloat16),
+        pytest.param("fp8", torch.float32, marks=pytest.mark.slow),
+    ],
 )
 def test_steps_of_training_are_bit_identical(make_model, adapted, train, weights, dtype):
     assert_same_trainings(make_model, adapted, train, weights, dtype, 2)
@@ -80,7 +85,9 @@ def assert_same_trainings(make_model, adapted, train, weights, dtype, n_steps):
     assert (swap.n_late, swap.n_sent) == (1, 2 + 2 * n_steps)
 
 
-@pytest.mark.parametrize(("n_blocks", "n_swapped", "first"), [(5, 3, "adapter"), (4, 4, "memory")])
+@pytest.mark.parametrize(
+    ("n_blocks", "n_swapped", "first"), [(5, 3, "adapter"), pytest.param(4, 4, "memory", marks=pytest.mark.slow)]
+)
 def test_any_number_of_blocks_can_be_swapped(make_model, adapted, train, n_blocks, n_swapped, first):
     swapping, still = make_model(n_blocks), plain(adapted(make_model(n_blocks)), "nf4")
     if first == "adapter":
@@ -92,7 +99,7 @@ def test_any_number_of_blocks_can_be_swapped(make_model, adapted, train, n_block
     assert_same_adapters(swapping, still)
 
 
-@pytest.mark.parametrize("weights", ["bf16", "nf4"])
+@pytest.mark.parametrize("weights", [pytest.param("bf16", marks=pytest.mark.slow), "nf4"])
 def test_copies_that_arrive_at_the_last_moment_change_nothing(make_model, adapted, train, make_sequence, weights):
     swapping, still = adapted(make_model(5)), plain(adapted(make_model(5)), weights)
     late(swapping, weights)
@@ -101,7 +108,7 @@ def test_copies_that_arrive_at_the_last_moment_change_nothing(make_model, adapte
     assert_same_velocities(swapping, still, make_sequence(), torch.no_grad)
 
 
-@pytest.mark.parametrize("n_blocks", [3, 4, 5])
+@pytest.mark.parametrize("n_blocks", [3, pytest.param(4, marks=pytest.mark.slow), 5])
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_sampling_is_bit_identical_and_late_once(make_model, make_sequence, n_blocks, mode):
     swapping, still = make_model(n_blocks), make_model(n_blocks)
