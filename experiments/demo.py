@@ -203,7 +203,7 @@ def demo(*, quick: bool = False, output: Path | None = None) -> None:
         seconds[name] = round(time.monotonic() - start, 1)
 
     with phase("data"):
-        speakers = [f"--train-speakers={size.train_speakers}", f"--test-speakers={size.test_speakers}"]
+        speakers = [f"--train_speakers={size.train_speakers}", f"--test_speakers={size.test_speakers}"]
         subprocess.run([sys.executable, "-m", "idlora_pl.nano.dataset", str(output / "data"), *speakers], check=True)
     with phase("training"):
         run_jobs(training_jobs(output, size), output / "logs")

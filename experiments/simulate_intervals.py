@@ -7,18 +7,19 @@ Everything is drawn from a known truth and goes through the functions that table
 docs/studies.md have the numbers of the defaults; a share of 0.95 over 2000 trials has a Monte-Carlo error of 0.005.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jsonargparse import auto_cli
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from scipy.stats import norm
 
+from idlora_pl.cli.command import call
 from idlora_pl.files import replacing
 from idlora_pl.metrics.chance import CHANCE
 from idlora_pl.metrics.lip_lag import lag_correlations, syllables
@@ -260,4 +261,4 @@ def main(
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=False)
+    call(main, sys.argv[1:], prog="simulate_intervals")

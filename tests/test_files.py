@@ -1,6 +1,7 @@
 """Files of the repository: text ends with a newline, nothing is large, notebooks hold no outputs."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -56,3 +57,23 @@ def test_the_version_is_the_same_everywhere() -> None:
 
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == idlora_pl.__version__
     assert f'version = "{idlora_pl.__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+NAMED = r"(?<![\w/.])((?:idlora_pl|data_tools|experiments|benchmarks|tests)/[\w/]+\.(?:py|yaml|md))\b"
+RUN = r"python -m ((?:idlora_pl|data_tools|experiments|benchmarks)(?:\.\w+)+)"
+RECORDS = {"CHANGELOG.md", "LOG.md", "INSTRUMENTS.md"}
+"""They say what was run at the time."""
+
+
+def test_files_and_modules_that_pages_name_exist() -> None:
+    pages = [path for path in [*tracked(), *ASSETS.iterdir()] if path.suffix == ".md" and path.name not in RECORDS]
+    wrong = []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        modules = [name.replace(".", "/") for name in re.findall(RUN, text)]
+        ways = [[f"{name}.py", f"{name}/__main__.py"] for name in modules] + [
+            [name] for name in re.findall(NAMED, text)
+        ]
+        wrong += [f"{page.name}: {way[0]}" for way in ways if not any((ROOT / name).is_file() for name in way)]
+    assert len(pages) > 10
+    assert wrong == []

@@ -21,6 +21,7 @@ from idlora_pl.cli.replaced_lists import replaced_lists
 
 Verb = Callable[..., None]
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|does not accept option ')([\w.-]+)")
+_UNKNOWN_PART = re.compile(r"Option '([\w-]+)' is not accepted")
 _NONE = r"<class 'NoneType'>"
 _OPTIONAL = re.compile(
     rf"Does not validate against any of the Union subtypes Subtypes: \[[^<]+, {_NONE}\] Errors: - (.+?) "
@@ -58,11 +59,15 @@ def call(tool: Verb | Mapping[str, Verb], words: Sequence[str], *, prog: str, de
 class OneLineParser(ArgumentParser):
     """A parser that says what is wrong in one line, without a page of usage before it."""
 
+    parts: Collection[str] = ()
+    """Options that are set within another one, which the parser does not list by themselves."""
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with status 2."""
         parser = getattr(ex, "subcommand_parser", None) or self
         command = parser.prog.replace(" [options]", "")
         known = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+        known += self.parts
         said = f"{command.split()[0]}: {_sentence(message, known)}; `{command} --help` lists the options"
         print(said, file=sys.stderr)
         sys.exit(2)
@@ -76,9 +81,17 @@ def _sentence(message: str, known: list[str]) -> str:
         'unrecognized arguments: --model.lora.rang=3; did you mean model.lora.rank?'
     """
     line = _OPTIONAL.sub(r"\1. Got value: \2", " ".join(message.split()))
-    unknown = _UNKNOWN.search(line)
-    near = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.5) if unknown else []
+    if part := _UNKNOWN_PART.search(line):
+        full = {name.rpartition(".")[2]: name for name in known}
+        near = [full[last] for last in _nearest(part[1], full)]
+    else:
+        unknown = _UNKNOWN.search(line)
+        near = _nearest(unknown[1], known) if unknown else []
     return f"{line}; did you mean {near[0]}?" if near else line
+
+
+def _nearest(name: str, known: Collection[str]) -> list[str]:
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.5)
 
 
 def flags_of(verb: Verb) -> set[str]:

@@ -12,7 +12,7 @@ import socket
 import sys
 import warnings
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +289,8 @@ BAD_INPUT = (*tools.BAD_INPUT, MisconfigurationException)
 
 class LightningParser(OneLineParser, LightningArgumentParser):
     """LightningCLI's parser, without a page of usage before each error."""
+
+    parts = tuple(f"model.sampling.{field.name}" for field in fields(Sampling))
 
 
 def sentence(error: Exception) -> str:

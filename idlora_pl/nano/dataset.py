@@ -100,11 +100,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Write a whole data set from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--train-speakers", type=int, default=1500)
-    parser.add_argument("--validation-speakers", type=int, default=32)
-    parser.add_argument("--test-speakers", type=int, default=96)
+    parser.add_argument("--train_speakers", "--train-speakers", type=int, default=1500)
+    parser.add_argument("--validation_speakers", "--validation-speakers", type=int, default=32)
+    parser.add_argument("--test_speakers", "--test-speakers", type=int, default=96)
     parser.add_argument(
-        "--test-split", choices=["validation", "test"], default="test", help="whose speakers are tested"
+        "--test_split", "--test-split", choices=["validation", "test"], default="test", help="whose speakers are tested"
     )
     options = parser.parse_args(arguments)
     if options.output.exists() and any(options.output.iterdir()):

@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--speakers", type=int, default=40)
     parser.add_argument("--clips", type=int, default=10, help="clips of each speaker")
-    parser.add_argument("--clips-per-video", type=int, default=1, help="must divide --clips")
+    parser.add_argument("--clips_per_video", "--clips-per-video", type=int, default=1, help="must divide --clips")
     parser.add_argument("--split", choices=SPLITS, default="validation", help="whose speakers are shown")
     parser.add_argument("--offset", type=int, default=0, help="how many speakers of the split are left out")
     parser.add_argument("--workers", type=int, default=1, help="processes")

@@ -98,7 +98,7 @@ class IDLoRA(L.LightningModule):
         self.base, self.weights, self.in_context, self.lora, self.sampling = base, weights, in_context, lora, sampling
         self.upsampler, self.distilled_lora, self.gemma = upsampler, distilled_lora, gemma
         self.optimizer_settings, self.objective, self.seed = optimizer, objective, checked_seed(seed, "model.seed")
-        self.memory = memory if gradient_checkpointing else replace(memory, checkpointing="none")
+        self.memory = memory if gradient_checkpointing else memory.without_recomputing()
         self.model = load_transformer(base, weights)
         self.text = load_text(base, weights, with_language_model=False)
         if text_dropout:

@@ -297,6 +297,7 @@ def test_a_table_that_cannot_be_read_ends_in_a_sentence(content):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--model.sampling.stps=3"], "Option 'stps' is not accepted; did you mean model.sampling.steps?"),
         (["--model.lora.rang=3"], "unrecognized arguments: --model.lora.rang=3; did you mean model.lora.rank?"),
         (["-c", "bad.yaml"], "does not accept option 'model.first_frame_prob'; did you mean model.first_frame_p?"),
         (["-c", "none.yaml"], "File does not exist"),

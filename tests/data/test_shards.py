@@ -120,7 +120,7 @@ def test_unusable_keys_and_folders_are_refused(tmp_path, make_sample, shard_fold
         write_shards([dotted], tmp_path / "out")
     with pytest.raises(ShardError, match=r"pairs-000000.tar: clip pair0000 is in the set twice"):
         write_shards([make_sample(0), make_sample(0)], tmp_path / "out")
-    with pytest.raises(ShardError, match=r"out: there is no sample to write; make some with data_tools.encode"):
+    with pytest.raises(ShardError, match=r"out: there is no sample to write; make some with data_tools.encode_clips"):
         write_shards([], tmp_path / "out")
     with pytest.raises(ShardError, match=r"shards already holds something; remove it or choose another folder"):
         write_shards([make_sample(0)], shard_folder)

@@ -68,7 +68,7 @@ def test_a_corpus_does_not_depend_on_its_chunks():
 
 
 def test_the_command_writes_all_or_nothing(tmp_path):
-    sizes = ["--train-speakers=1", "--validation-speakers=1", "--test-speakers=1"]
+    sizes = ["--train_speakers=1", "--validation-speakers=1", "--test_speakers=1"]  # dashes are accepted
     dataset.main([str(tmp_path / "made"), *sizes])
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["test", "train", "validation"]
     assert len(json.loads((tmp_path / "made/test/prompts.json").read_text())) == 1

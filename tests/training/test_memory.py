@@ -73,9 +73,16 @@ def test_a_resumed_run_with_the_same_memory_is_the_whole_run(make_module, make_t
     assert same_adapters(resumed, whole)
 
 
-def test_swapping_without_recomputing_is_refused(make_module):
+@pytest.mark.parametrize("asked", [{"swap_blocks": 3}, {"checkpointing": 0.5}])
+def test_what_needs_recomputing_is_refused_without_it_and_the_setting_that_helps_is_named(make_module, asked):
+    with pytest.raises(ValueError, match=r"needs blocks that are computed again.* set model.gradient_checkpointing"):
+        make_module(gradient_checkpointing=False, memory=Memory(**asked))
+    assert make_module(gradient_checkpointing=True, memory=Memory(**asked)).memory == Memory(**asked)
+
+
+def test_swapping_with_checkpointing_none_is_refused():
     with pytest.raises(ValueError, match="swap_blocks 3 needs blocks that are computed again"):
-        make_module(gradient_checkpointing=False, memory=Memory(swap_blocks=3))
+        Memory(swap_blocks=3, checkpointing="none")
 
 
 def test_more_blocks_than_the_base_has_are_refused():

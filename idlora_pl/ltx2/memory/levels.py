@@ -1,7 +1,7 @@
 """The memory settings of a training in one group, and how they are applied to a base model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import torch
@@ -58,6 +58,21 @@ class Memory:
                 f"memory.swap_blocks {self.swap_blocks} needs blocks that are computed again, and "
                 "memory.checkpointing is none; set it to all"
             )
+
+    def without_recomputing(self) -> "Memory":
+        """Return these settings with no block computed again, which is what gradient_checkpointing false asks for.
+
+        Raises:
+            ValueError: when these settings ask for blocks that are.
+        """
+        asked = {"swap_blocks": self.swap_blocks, "checkpointing": self.checkpointing}
+        for name, value in asked.items():
+            if value not in (0, "none", "all"):  # all is the default, so nobody may have asked for it
+                raise ValueError(
+                    f"memory.{name} {value} needs blocks that are computed again, and gradient_checkpointing is "
+                    "false; set model.gradient_checkpointing to true"
+                )
+        return replace(self, checkpointing="none")
 
     @property
     def is_plain(self) -> bool:

@@ -66,7 +66,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep-codecs", action="store_true", help="use the projections already in --output")
+    parser.add_argument(
+        "--keep_codecs", "--keep-codecs", action="store_true", help="use the projections already in --output"
+    )
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     L.seed_everything(options.seed)
