@@ -30,7 +30,7 @@ def generate(adapter: Path | None, speaker: int) -> tuple[IDLoRAPipeline, Reques
     with TemporaryDirectory() as folder:
         write_test_items(Path(folder), "test", 1, offset=speaker)
         item = read_prompts(Path(folder) / "prompts.json")[0]
-        request = pipeline.request(item["prompt"], face=item["first_frame_path"], voice=item["reference_path"], seed=1)
+        request = pipeline.request(item.prompt, face=item.first_frame, voice=item.reference, seed=1)
     return pipeline, request, pipeline.generate([request])[0]
 
 
