@@ -75,6 +75,7 @@ def test_an_unknown_row_is_refused_with_the_known_ones(tmp_path):
         main(tmp_path, only=["c"])
 
 
+@pytest.mark.slow
 def test_operations_are_those_of_the_matrix_products():
     found = counted("smoke", frames=17, height=64, width=64, text_tokens=16, rank=4)
     assert found["forward"] < found["training"] < 3 * found["forward"]

@@ -187,6 +187,7 @@ def test_sampling_without_a_trained_adapter_is_refused(nano_data, folder, subcom
     assert not (folder / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_or_an_adapter_is_enough_to_sample(fit, folder):
     fit("--run=run")
     checkpoint = next((folder / "run/checkpoints").glob("*.ckpt"))

@@ -97,7 +97,7 @@ SLOW_TO_LOAD = ["adapter"]
 @pytest.mark.parametrize(
     "names",
     [sorted(TOOLS.keys() - SLOW_TO_LOAD), pytest.param(SLOW_TO_LOAD, marks=pytest.mark.slow)],
-    ids=["light", "heavy"],
+    ids=["one", "light", "heavy"],
 )
 def test_no_tool_waits_for_lightning(names):
     ended = subprocess.run([sys.executable, "-c", HELP, *names], capture_output=True, text=True, check=True)

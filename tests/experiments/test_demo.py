@@ -1,5 +1,6 @@
 """The end of the demo: its table, and the page that `idlora table --html` writes."""
 
+import pytest
 import torch
 
 from experiments import demo
@@ -10,6 +11,7 @@ from idlora_pl.results.row import ScorerFacts, ScoreRow
 from idlora_pl.results.scores_file import append_scores
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_sound_of_every_clip(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "ROWS", ("real",))
     monkeypatch.setattr(demo, "PAIRED", ())

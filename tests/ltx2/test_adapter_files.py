@@ -362,7 +362,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, tor
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("style", ["comfyui", "diffusers"])
+@pytest.mark.parametrize("style", ["comfyui", pytest.param("diffusers", marks=pytest.mark.slow)])
 def test_an_adapter_of_any_float_is_read_exactly(base, tmp_path, dtype, style):
     model = trained(base, alpha=8.0)
     written = save_adapter(model, tmp_path / "a.safetensors", {}, style=style)

@@ -117,7 +117,7 @@ def check_together(path: Path, *, sound_from_s: float = 0.0, least: int = 3) -> 
     ("picture_at", "sound_at"), [(0, 0), (10, 0), (0, 10), (-25, -25), (-20, -5), (-5, -20), (40, 30)]
 )
 @pytest.mark.parametrize(
-    "ending", ["mp4", "ts", *(pytest.param(one, marks=pytest.mark.slow) for one in ("mov", "mkv", "avi"))]
+    "ending", ["mp4", *(pytest.param(one, marks=pytest.mark.slow) for one in ("ts", "mov", "mkv", "avi"))]
 )
 def test_picture_and_sound_begin_together_wherever_their_clocks_begin(tmp_path, ending, picture_at, sound_at):
     if ending == "avi" and (picture_at, sound_at) != (0, 0):

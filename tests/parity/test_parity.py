@@ -116,11 +116,13 @@ def check_output(run, names):
     assert lines[-1] == f"{len(names) - 1} passed, 1 for information"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in LONG])
 def test_our_code_agrees_with_the_authors(golden, name):
     check_row(golden.rows[name])
 
 
+@pytest.mark.slow
 def test_all_golden_cases_pass_with_one_row_each(golden):
     check_output(golden, [name for name in NAMES if name not in LONG])
 
@@ -132,6 +134,7 @@ def test_the_whole_folder_agrees_with_the_authors(whole):
         check_row(row)
 
 
+@pytest.mark.slow
 def test_the_copies_hold_every_kind_and_both_layouts(golden):
     assert {row["kind"] for row in golden.rows.values()} == set(CHECKS)
     assert {row["layout"] for row in golden.rows.values() if row["layout"]} == {"ltx2-19b", "ltx2.3-22b"}

@@ -55,7 +55,7 @@ def sound(sample_rate_hz: int) -> Tensor:
     return 0.1 * torch.randn(1, sample_rate_hz, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("rate", [16_000, pytest.param(44_100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", VOICES)
 def test_a_voice_goes_to_where_the_network_is(name: str, rate: int) -> None:
     network = VOICES[name]()

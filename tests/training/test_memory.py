@@ -42,6 +42,7 @@ def test_swapping_and_recomputing_change_no_number(make_module, make_trainer, ma
         assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_coded_weights_change_the_losses_a_little(make_module, make_trainer, make_data):
     losses = []
     for memory in (Memory(), Memory("int8"), Memory("nf4", swap_blocks=4)):
