@@ -96,7 +96,11 @@ SLOW_TO_LOAD = ["adapter"]
 
 @pytest.mark.parametrize(
     "names",
-    [sorted(TOOLS.keys() - SLOW_TO_LOAD), pytest.param(SLOW_TO_LOAD, marks=pytest.mark.slow)],
+    [
+        ["manifest"],
+        pytest.param(sorted(TOOLS.keys() - SLOW_TO_LOAD), marks=pytest.mark.slow),
+        pytest.param(SLOW_TO_LOAD, marks=pytest.mark.slow),
+    ],
     ids=["one", "light", "heavy"],
 )
 def test_no_tool_waits_for_lightning(names):
