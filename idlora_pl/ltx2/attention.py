@@ -41,11 +41,6 @@ class NotedRotary(tuple[Tensor, Tensor]):
         return noted
 
 
-def _noted_perturbation(*rotaries: Rotary | None) -> Perturbation:
-    noted = [rotary.perturbation for rotary in rotaries if isinstance(rotary, NotedRotary)]
-    return noted[0] if noted else UNPERTURBED
-
-
 class Processor(Protocol):
     """What computes one attention: a diffusers attention processor."""
 
@@ -160,7 +155,7 @@ class PerturbSelfAttention(_Wrapper):
     ) -> Tensor:
         """Return the attention output, (B, N, C); diffusers' own perturbation arguments are not used."""
         arguments = (attn, hidden_states, encoder_hidden_states, attention_mask, query_rotary_emb, key_rotary_emb)
-        perturbation = _noted_perturbation(query_rotary_emb)
+        perturbation = query_rotary_emb.perturbation if isinstance(query_rotary_emb, NotedRotary) else UNPERTURBED
         if not perturbation.reaches(self.block, self.modality):
             return self.inner(*arguments)
         if self.remains == "values":

@@ -51,8 +51,8 @@ def check_sampler(findings: Findings) -> None:
     _check_sizes(findings, model)
     start = _start(findings, model, scales)
     _compare_start(findings, start)
-    stage, states = _stage(scales, levels), [start]
-    states.append(_run(case, model, start, stage, levels, states))
+    stage = _stage(scales, levels)
+    states = _run(case, model, start, stage, levels)
     _compare_steps(findings, model, stage, levels, states)
     _compare_result(findings, "out", states[-1])
     stored = {name.split(".")[1] for name in case.names("variant.")}
@@ -63,7 +63,7 @@ def check_sampler(findings: Findings) -> None:
             continue
         chosen = varied(case, name, scales, model)
         begun = _start(findings, model, chosen)
-        _compare_result(findings, f"variant.{name}", _run(case, model, begun, _stage(chosen, levels), levels, []))
+        _compare_result(findings, f"variant.{name}", _run(case, model, begun, _stage(chosen, levels), levels)[-1])
     if len(levels) > 2:
         findings.given("in.sigmas", schedule(len(levels) - 1), noise=1e-6)
 
@@ -113,21 +113,21 @@ def _compare_start(findings: Findings, start: AVSequence) -> None:
 
 
 def _run(
-    case: Case, model: LTX2, start: AVSequence, stage: Stage, levels: Tensor, states: list[AVSequence]
-) -> AVSequence:
-    """Run a stage; the sequences after its steps but the last go into `states`."""
-    seen: list[AVSequence] = []
-    end = sample_stage(
+    case: Case, model: LTX2, start: AVSequence, stage: Stage, levels: Tensor, draw: Iterator[Tensor] | None = None
+) -> list[AVSequence]:
+    """Run a stage with the fresh noise of `draw`; return its start and the sequence after each step."""
+    states = [start]
+    sample_stage(
         model,
         start,
         stage,
         stg_block=model.preset.stg_block,
         negative=context_of(case, "neg") if stage.needs_negative else None,
         sigmas=levels,
-        on_step=lambda _, av: seen.append(av),
+        draw=draw,
+        on_step=lambda _, av: states.append(av),
     )
-    states.extend(seen[:-1])
-    return end
+    return states
 
 
 def _compare_steps(findings: Findings, model: LTX2, stage: Stage, levels: Tensor, states: list[AVSequence]) -> None:
@@ -185,7 +185,7 @@ def _compare_first(findings: Findings, model: LTX2) -> None:
     """Compare the start and the result of the first stage, whose fresh noise the case stores."""
     case, (video_width, audio_width) = findings.case, channels_of(model)
     levels = levels_of(case, "hq.sigmas")
-    n_reference, n_video = n_reference_of(case), _n_tokens(grid_of(case, model))
+    n_reference, n_video = n_reference_of(case), math.prod(grid_of(case, model))
     video = case.tensor("hq.initial_video", None, n_video, video_width)
     n_audio = n_reference + model.geometry.audio.n_tokens(case.whole("num_frames") / case.positive("fps"))
     audio = case.tensor("hq.initial_audio", len(video), n_audio, audio_width)
@@ -197,23 +197,10 @@ def _compare_first(findings: Findings, model: LTX2) -> None:
     stage = read_scales(case, model).stage(
         sampler="res2s", projected_text=True, shift_tokens=None, sigmas=tuple(levels.tolist())
     )
-    end = sample_stage(
-        model,
-        start,
-        stage,
-        stg_block=model.preset.stg_block,
-        negative=context_of(case, "neg") if stage.needs_negative else None,
-        sigmas=levels,
-        draw=iter(_fresh_noise(findings, start, len(levels) - 1)),
-    )
-    _compare_latents(findings, "hq.final", end)
+    draw = iter(_fresh_noise(findings, start, len(levels) - 1))
+    _compare_latents(findings, "hq.final", _run(case, model, start, stage, levels, draw)[-1])
     if len(levels) > 2:
         findings.given("hq.sigmas", sigmas(len(levels) - 1, n_video), noise=1e-6)
-
-
-def _n_tokens(grid: tuple[int, int, int]) -> int:
-    frames, rows, columns = grid
-    return frames * rows * columns
 
 
 def _fresh_noise(findings: Findings, start: AVSequence, steps: int) -> list[Tensor]:

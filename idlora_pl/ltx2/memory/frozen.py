@@ -140,33 +140,6 @@ class FrozenLinear(nn.Linear):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def quantise(model: LTX2, weights: Level, device: torch.device | str | None = None) -> None:
-    """Freeze the base and keep the linears of its blocks at a level, one by one; an adapter stays as it is.
-
-    Norms, embeddings, projections before and after the blocks, modulation and gates stay as they are. Call it before
-    or after `attach_lora`; no second copy of the model is made.
-
-    Args:
-        model: the base model, with or without LoRAs.
-        weights: the level; "bf16" changes nothing but `requires_grad`.
-        device: where the weights are coded and stay; None means where they lie.
-
-    Raises:
-        ValueError: when the linears are coded already, a weight is not finite, or does not fit the level.
-
-    Example:
-        >>> model = LTX2.from_preset("smoke")
-        >>> quantise(model, "nf4")
-        >>> model.transformer.transformer_blocks[0].ff.net[2].qweight.shape
-        torch.Size([32, 64])
-    """
-    refuse_frozen(model)
-    for block in model.transformer.transformer_blocks:
-        freeze_base(block)
-        if weights != "bf16":
-            freeze_linears(block, weights, device)
-
-
 def refuse_frozen(model: LTX2) -> None:
     """Raise ValueError when linears of the model are coded already."""
     coded = next((each for each in model.modules() if isinstance(each, FrozenLinear)), None)

@@ -125,7 +125,14 @@ def apply_memory(
         What swaps the blocks, with its counts; None when nothing is swapped.
 
     Raises:
-        ValueError: when the settings do not fit the model, or it was given other weights than its own already.
+        ValueError: when the settings do not fit the model, a weight is not finite or does not fit the level, or the
+            linears are coded already.
+
+    Example:
+        >>> model = LTX2.from_preset("smoke")
+        >>> apply_memory(model, Memory("nf4"), "cpu")
+        >>> model.transformer.transformer_blocks[0].ff.net[2].qweight.shape
+        torch.Size([32, 64])
     """
     transformer, device = model.transformer, torch.device(device)
     blocks = transformer.transformer_blocks

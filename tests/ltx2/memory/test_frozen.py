@@ -9,7 +9,8 @@ from torch import nn
 
 from idlora_pl.ltx2.lora import attach_lora, attached_lora, detach_lora, load_adapter, lora_state_dict, save_adapter
 from idlora_pl.ltx2.memory.codes import decode
-from idlora_pl.ltx2.memory.frozen import FrozenLinear, fuse, quantise
+from idlora_pl.ltx2.memory.frozen import FrozenLinear, fuse
+from idlora_pl.ltx2.memory.levels import Memory, apply_memory
 from idlora_pl.ltx2.presets import preset_named
 from idlora_pl.ltx2.transformer import LTX2
 from tests.ltx2.memory.conftest import SIGMA
@@ -103,9 +104,9 @@ def test_linears_of_blocks_are_coded_before_or_after_the_adapter_is_attached(mak
     dtypes = {name: weight.dtype for name, weight in model.named_parameters() if "transformer_blocks" not in name}
     if first == "adapter":
         adapted(model)
-        quantise(model, level)
+        apply_memory(model, Memory(level, checkpointing="none"), "cpu")
     else:
-        quantise(model, level)
+        apply_memory(model, Memory(level, checkpointing="none"), "cpu")
         adapted(model)
     coded = [module for module in model.modules() if isinstance(module, FrozenLinear)]
     assert len(coded) == 28 * 2
@@ -120,7 +121,7 @@ def test_linears_of_blocks_are_coded_before_or_after_the_adapter_is_attached(mak
 
 def test_the_gates_of_ltx_2_3_stay_as_they_are():
     model = one_block("ltx2.3-22b")
-    quantise(model, "int8")
+    apply_memory(model, Memory("int8", checkpointing="none"), "meta")
     block = model.transformer.transformer_blocks[0]
     assert type(block.attn1.to_gate_logits) is nn.Linear
     assert block.attn1.to_q.qweight.dtype == torch.int8
@@ -128,7 +129,7 @@ def test_the_gates_of_ltx_2_3_stay_as_they_are():
 
 def test_sizes_at_full_size_are_those_of_the_bits():
     model = one_block("ltx2-19b")
-    quantise(model, "nf4")
+    apply_memory(model, Memory("nf4", checkpointing="none"), "meta")
     coded = [module for module in model.modules() if isinstance(module, FrozenLinear)]
     n_weights = sum(module.in_features * module.out_features for module in coded)
     n_bits = 8 * sum(buffer.nbytes for module in coded for buffer in (module.qweight, module.scales))
@@ -139,7 +140,7 @@ def test_sizes_at_full_size_are_those_of_the_bits():
 @pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.bfloat16])
 def test_an_adapter_trains_on_coded_weights(make_model, adapted, train, level, dtype):
     model = adapted(make_model(dtype=dtype))
-    quantise(model, level)
+    apply_memory(model, Memory(level, checkpointing="none"), "cpu")
     base = {name: buffer.clone() for name, buffer in model.named_buffers()}
     losses = train(model, 3)
     assert losses[-1] < losses[0]
@@ -149,7 +150,7 @@ def test_an_adapter_trains_on_coded_weights(make_model, adapted, train, level, d
 @pytest.mark.parametrize(("level", "limit"), [("int8", 0.01), ("fp8", 0.06), ("nf4", 0.2)])
 def test_velocities_differ_by_what_the_bits_cost(make_model, make_sequence, level, limit):
     base, coded = make_model(), make_model()
-    quantise(coded, level)
+    apply_memory(coded, Memory(level, checkpointing="none"), "cpu")
     with torch.no_grad():
         pairs = zip(coded(make_sequence(), SIGMA), base(make_sequence(), SIGMA), strict=True)
     for ours, theirs in pairs:
@@ -160,8 +161,8 @@ def test_velocities_differ_by_what_the_bits_cost(make_model, make_sequence, leve
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_saved_adapter_loads_back_on_coded_weights(make_model, adapted, make_sequence, tmp_path, level):
     model, fresh = adapted(make_model()), make_model()
-    quantise(model, level)
-    quantise(fresh, level)
+    apply_memory(model, Memory(level, checkpointing="none"), "cpu")
+    apply_memory(fresh, Memory(level, checkpointing="none"), "cpu")
     load_adapter(fresh, save_adapter(model, tmp_path / "adapter.safetensors", {}))
     assert attached_lora(fresh) == attached_lora(model)
     with torch.no_grad():
@@ -176,7 +177,7 @@ def test_a_saved_adapter_loads_back_on_coded_weights(make_model, adapted, make_s
 def test_the_compiled_kernel_gives_the_same_training(make_model, adapted, train, level):
     compiled, eager = adapted(make_model(dtype=torch.bfloat16)), adapted(make_model(dtype=torch.bfloat16))
     for model in (compiled, eager):
-        quantise(model, level)
+        apply_memory(model, Memory(level, checkpointing="none"), "cpu")
         model.transformer.enable_gradient_checkpointing()
     assert fuse(compiled)
     assert train(compiled, 2) == train(eager, 2)
@@ -185,7 +186,7 @@ def test_the_compiled_kernel_gives_the_same_training(make_model, adapted, train,
 @pytest.mark.slow
 def test_a_kernel_whose_numbers_differ_is_not_used(make_model):
     model = make_model()
-    quantise(model, "nf4")
+    apply_memory(model, Memory("nf4", checkpointing="none"), "cpu")
     odd = model.transformer.transformer_blocks[1].ff.net[2]
     odd.decoder = lambda *given: 2 * decode(*given)
     with pytest.warns(UserWarning, match="without a compiled kernel, which is slower .its numbers differ for FrozenL"):
@@ -195,6 +196,6 @@ def test_a_kernel_whose_numbers_differ_is_not_used(make_model):
 
 def test_coding_twice_is_refused(make_model):
     model = make_model()
-    quantise(model, "fp8")
+    apply_memory(model, Memory("fp8", checkpointing="none"), "cpu")
     with pytest.raises(ValueError, match="kept as fp8 already; load it anew"):
-        quantise(model, "int8")
+        apply_memory(model, Memory("int8", checkpointing="none"), "cpu")

@@ -5,7 +5,7 @@ import torch
 
 from idlora_pl.ltx2.lora import lora_state_dict
 from idlora_pl.ltx2.memory.checkpointing import recomputed_blocks, set_checkpointing
-from idlora_pl.ltx2.memory.frozen import FrozenLinear, base_linears, freeze_linears, quantise
+from idlora_pl.ltx2.memory.frozen import FrozenLinear, base_linears, freeze_linears
 from idlora_pl.ltx2.memory.levels import Memory, apply_memory, swapped_blocks
 from idlora_pl.ltx2.memory.swap import BlockSwap, Link
 from tests.ltx2.memory.conftest import SIGMA
@@ -40,8 +40,7 @@ def late(model, weights):
 
 def plain(model, weights):
     """The same model with every block on the device."""
-    quantise(model, weights)
-    set_checkpointing(model, "all")
+    apply_memory(model, Memory(weights), "cpu")
     return model
 
 
@@ -205,7 +204,7 @@ def test_autograd_itself_notices_a_slot_that_changed_before_backward(make_model,
 def test_state_and_weights_are_those_on_the_host(make_model):
     model, still = make_model(4), make_model(4)
     apply_memory(model, Memory("nf4", swap_blocks=4), "cpu")
-    quantise(still, "nf4")
+    apply_memory(still, Memory("nf4", checkpointing="none"), "cpu")
     state, expected = model.state_dict(), still.state_dict()
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], expected[name]) for name in state)
